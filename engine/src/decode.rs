@@ -1,0 +1,1 @@
+//! The cached-activation decoder: queues, packed weights, one numeric specification.

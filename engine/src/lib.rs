@@ -1,0 +1,25 @@
+//! The engine of Falsetto: from a take and a voice bank to the same take in another singer's voice.
+//!
+//! ```text
+//! voice    a voice bank file: safetensors and a card; load, check, save
+//! signal   what is done to sound: mu-law, emphasis, resampling, F0, loudness, mel frames
+//! decode   the cached-activation decoder and the frame networks around it, one numeric specification
+//! stream   sound in, sound out, one hop at a time: Converter (pure) and Hub (the engine thread)
+//! model    the networks as candle graphs: used to train and as the reference        (feature `train`)
+//! train    corpus, augmentation, recipes, the training loop, checkpoints            (feature `train`)
+//! ```
+//!
+//! Words: a *take* is the input, a *hop* is the samples of one latent frame, *look-ahead* is how far into the future
+//! a stage reads, a *bank* holds several *singers*, a *blend* is a convex combination of singer embeddings.
+#![warn(missing_docs)]
+
+pub mod decode;
+#[cfg(feature = "files")]
+pub mod files;
+#[cfg(feature = "train")]
+pub mod model;
+pub mod signal;
+pub mod stream;
+#[cfg(feature = "train")]
+pub mod train;
+pub mod voice;

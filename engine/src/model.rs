@@ -1,0 +1,1 @@
+//! The networks as candle graphs: used to train and as the reference.

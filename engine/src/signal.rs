@@ -1,0 +1,1 @@
+//! What is done to sound. Pure, streaming, each stage tells its delay.

@@ -1,0 +1,1 @@
+//! Corpus, augmentation, recipes, the training loop, checkpoints.

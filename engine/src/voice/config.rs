@@ -1,0 +1,228 @@
+//! Every size of the WaveNet autoencoder, as data. A recipe states it, a bank carries it, the graph and the
+//! streaming engine are both built from it.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Codes of the 8-bit mu-law alphabet that the decoder's softmax ranges over.
+pub const MU_LAW_CODES: usize = 256;
+
+/// The sizes and switches of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Rate of the waveform the model reads and writes, in Hz.
+    pub sample_rate_hz: u32,
+    /// Samples of one latent frame.
+    pub hop_samples: usize,
+    /// Coefficient `a` of the pre-emphasis `y[t] = x[t] - a x[t-1]` around mu-law; 0 switches it off.
+    pub pre_emphasis: f32,
+    /// Width of one latent frame.
+    pub latent_size: usize,
+    /// Width of a singer's embedding.
+    pub singer_embedding_size: usize,
+    /// What the decoder is told besides latent and singer.
+    pub condition: ConditionConfig,
+    /// From the take to latent frames.
+    pub encoder: EncoderConfig,
+    /// From latent frames to samples.
+    pub decoder: DecoderConfig,
+}
+
+/// Extra conditioning of the decoder, each switchable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionConfig {
+    /// Give the decoder `log2(f0 / 220 Hz)` and the voiced flag (two channels).
+    pub f0: bool,
+    /// Give the decoder the loudness feature (one channel).
+    pub loudness: bool,
+    /// Harmonics of the running F0 phase (sine and cosine each) added to the decoder's input; 0 switches it off.
+    pub excitation_harmonics: usize,
+    /// Width of the frame network between `[latent, f0, loudness, singer]` and the decoder's layers.
+    pub frame_channels: usize,
+}
+
+/// The encoder: which network turns the take into latent frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum EncoderConfig {
+    /// Causal convolutions over level-free log-mel frames.
+    Mel {
+        /// Mel bands of one frame.
+        mels: usize,
+        /// Width of the hidden layers.
+        channels: usize,
+        /// Hidden layers (kernel 3, ReLU); the latent layer (kernel 2, tanh) comes on top.
+        layers: usize,
+        /// Frames after the current one that the latent may see.
+        look_ahead_frames: usize,
+    },
+    /// The paper's residual stack of dilated convolutions (kernel 3) on the waveform, then average pooling.
+    Dilated {
+        /// Blocks of dilations 1, 2, 4, ...
+        blocks: usize,
+        /// Layers of one block.
+        layers_per_block: usize,
+        /// Width of the residual stack.
+        channels: usize,
+        /// How far the convolutions may see into the future.
+        look_ahead: DilatedLookAhead,
+    },
+    /// Causal strided convolutions (kernel = 2 x stride) on the waveform, then average pooling over what is left of
+    /// the hop.
+    Strided {
+        /// Strides of the layers; their product must divide `hop_samples`.
+        strides: Vec<usize>,
+        /// Width of the hidden layers.
+        channels: usize,
+    },
+}
+
+/// The future that a dilated encoder sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DilatedLookAhead {
+    /// Every convolution is centred, as published: half of the receptive field lies ahead.
+    Full,
+    /// At most so many samples in all; 0 is a causal encoder. Early layers take their share first.
+    Samples(usize),
+}
+
+/// The WaveNet decoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderConfig {
+    /// Blocks of dilations 1, 2, 4, ...
+    pub blocks: usize,
+    /// Layers of one block.
+    pub layers_per_block: usize,
+    /// Width of the residual path.
+    pub residual_channels: usize,
+    /// Width of the skip path.
+    pub skip_channels: usize,
+    /// Width of the hidden layer between skips and logits.
+    pub head_channels: usize,
+    /// The linear prior whose log-density is added to the logits.
+    pub prior: Option<PriorConfig>,
+}
+
+/// The linear prior: short-term prediction from past samples plus harmonics of F0, predicted once per frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorConfig {
+    /// Prediction taps on past decoded samples, given by as many reflection coefficients.
+    pub taps: usize,
+    /// Harmonics of F0, sine and cosine each.
+    pub harmonics: usize,
+}
+
+/// A configuration that no model can be built from.
+#[derive(Debug, Error, PartialEq)]
+#[error("model configuration: {0}")]
+pub struct ConfigError(pub String);
+
+impl ModelConfig {
+    /// Refuses sizes that are zero, absurd or do not fit each other, so that nothing is allocated in proportion to
+    /// what a file merely claims.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let within = |name: &str, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError(format!("{name} is {value}, must be {low} to {high}")))
+            }
+        };
+        within("sample_rate_hz", self.sample_rate_hz as usize, 8_000, 48_000)?;
+        within("hop_samples", self.hop_samples, 16, 4_096)?;
+        within("latent_size", self.latent_size, 1, 1_024)?;
+        within("singer_embedding_size", self.singer_embedding_size, 1, 1_024)?;
+        within("condition.excitation_harmonics", self.condition.excitation_harmonics, 0, 64)?;
+        within("condition.frame_channels", self.condition.frame_channels, 1, 2_048)?;
+        if !(0.0..1.0).contains(&self.pre_emphasis) {
+            return Err(ConfigError(format!("pre_emphasis is {}, must be in [0, 1)", self.pre_emphasis)));
+        }
+        match &self.encoder {
+            EncoderConfig::Mel { mels, channels, layers, look_ahead_frames } => {
+                within("encoder.mels", *mels, 8, 128)?;
+                within("encoder.channels", *channels, 1, 1_024)?;
+                within("encoder.layers", *layers, 1, 16)?;
+                within("encoder.look_ahead_frames", *look_ahead_frames, 0, 16)?;
+            }
+            EncoderConfig::Dilated { blocks, layers_per_block, channels, look_ahead } => {
+                within("encoder.blocks", *blocks, 1, 8)?;
+                within("encoder.layers_per_block", *layers_per_block, 1, 12)?;
+                within("encoder.channels", *channels, 1, 1_024)?;
+                if let DilatedLookAhead::Samples(samples) = look_ahead {
+                    within("encoder.look_ahead samples", *samples, 0, 1 << 16)?;
+                }
+            }
+            EncoderConfig::Strided { strides, channels } => {
+                within("encoder.strides count", strides.len(), 1, 12)?;
+                for stride in strides {
+                    within("encoder stride", *stride, 1, 64)?;
+                }
+                let product: usize = strides.iter().product();
+                if product == 0 || !self.hop_samples.is_multiple_of(product) {
+                    return Err(ConfigError(format!(
+                        "encoder strides multiply to {product}, which does not divide hop_samples {}",
+                        self.hop_samples
+                    )));
+                }
+                within("encoder.channels", *channels, 1, 1_024)?;
+            }
+        }
+        let decoder = &self.decoder;
+        within("decoder.blocks", decoder.blocks, 1, 8)?;
+        within("decoder.layers_per_block", decoder.layers_per_block, 1, 14)?;
+        within("decoder.residual_channels", decoder.residual_channels, 1, 512)?;
+        within("decoder.skip_channels", decoder.skip_channels, 1, 1_024)?;
+        within("decoder.head_channels", decoder.head_channels, 1, 1_024)?;
+        if let Some(prior) = decoder.prior {
+            within("decoder.prior.taps", prior.taps, 1, 64)?;
+            within("decoder.prior.harmonics", prior.harmonics, 0, 128)?;
+            if prior.harmonics > 0 && !(self.condition.f0 && self.condition.loudness) {
+                return Err(ConfigError("a harmonic prior needs condition.f0 and condition.loudness".into()));
+            }
+        }
+        if self.condition.excitation_harmonics > 0 && !self.condition.f0 {
+            return Err(ConfigError("excitation_harmonics needs condition.f0".into()));
+        }
+        Ok(())
+    }
+
+    /// Width of the frame network's input: latent, then F0 (log2 ratio, voiced), then loudness, then the singer.
+    pub fn frame_input_size(&self) -> usize {
+        self.latent_size
+            + if self.condition.f0 { 2 } else { 0 }
+            + usize::from(self.condition.loudness)
+            + self.singer_embedding_size
+    }
+
+    /// Width of the conditioning vector of one frame: `2 R` gate biases for each layer, then `A` head biases.
+    pub fn condition_size(&self) -> usize {
+        self.decoder.layers() * 2 * self.decoder.residual_channels + self.decoder.head_channels
+    }
+
+    /// Width of the prior's frame vector: reflection coefficients, sine weights, cosine weights, log-scale.
+    pub fn prior_size(&self) -> usize {
+        self.decoder.prior.map_or(0, |prior| prior.taps + 2 * prior.harmonics + 1)
+    }
+}
+
+impl DecoderConfig {
+    /// Dilated layers in all.
+    pub fn layers(&self) -> usize {
+        self.blocks * self.layers_per_block
+    }
+
+    /// Dilation of every layer, first to last.
+    pub fn dilations(&self) -> Vec<usize> {
+        dilations(self.blocks, self.layers_per_block)
+    }
+}
+
+/// Dilations 1, 2, 4, ... of each block, one block after the other.
+pub fn dilations(blocks: usize, layers_per_block: usize) -> Vec<usize> {
+    (0..blocks).flat_map(|_| (0..layers_per_block).map(|layer| 1 << layer)).collect()
+}

@@ -1,0 +1,96 @@
+//! The names and shapes of a bank's tensors, derived from its configuration. The trainer writes exactly these, the
+//! loader accepts exactly these.
+
+use super::config::{EncoderConfig, MU_LAW_CODES, ModelConfig};
+
+/// A tensor that a bank of a given configuration must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name, which mirrors the module path of the graph.
+    pub name: String,
+    /// Its shape; matrices are `[outputs, inputs]`, convolutions `[outputs, inputs, taps]` with the oldest tap first.
+    pub shape: Vec<usize>,
+}
+
+impl TensorSpec {
+    /// Number of values.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// All tensors of a bank with `singers` singers, in file order.
+pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
+    let mut specs = Vec::new();
+    let mut add = |name: String, shape: &[usize]| specs.push(TensorSpec { name, shape: shape.to_vec() });
+
+    match &config.encoder {
+        EncoderConfig::Mel { mels, channels, layers, .. } => {
+            // One more input than mel bands: the frame's loudness.
+            let mut inputs = mels + 1;
+            // What is subtracted from the level-free log-mel frame before a singer's own mean is known.
+            add("encoder.mel_mean".into(), &[*mels]);
+            for layer in 0..*layers {
+                add(format!("encoder.layers.{layer}.weight"), &[*channels, inputs, 3]);
+                add(format!("encoder.layers.{layer}.bias"), &[*channels]);
+                inputs = *channels;
+            }
+            add("encoder.latent.weight".into(), &[config.latent_size, *channels, 2]);
+            add("encoder.latent.bias".into(), &[config.latent_size]);
+        }
+        EncoderConfig::Dilated { blocks, layers_per_block, channels, .. } => {
+            add("encoder.start.weight".into(), &[*channels, 1, 3]);
+            add("encoder.start.bias".into(), &[*channels]);
+            for layer in 0..blocks * layers_per_block {
+                add(format!("encoder.layers.{layer}.conv.weight"), &[*channels, *channels, 3]);
+                add(format!("encoder.layers.{layer}.conv.bias"), &[*channels]);
+                add(format!("encoder.layers.{layer}.point.weight"), &[*channels, *channels, 1]);
+                add(format!("encoder.layers.{layer}.point.bias"), &[*channels]);
+            }
+            add("encoder.latent.weight".into(), &[config.latent_size, *channels, 1]);
+            add("encoder.latent.bias".into(), &[config.latent_size]);
+        }
+        EncoderConfig::Strided { strides, channels } => {
+            let mut inputs = 1;
+            for (layer, stride) in strides.iter().enumerate() {
+                add(format!("encoder.layers.{layer}.weight"), &[*channels, inputs, 2 * stride]);
+                add(format!("encoder.layers.{layer}.bias"), &[*channels]);
+                inputs = *channels;
+            }
+            add("encoder.latent.weight".into(), &[config.latent_size, *channels, 1]);
+            add("encoder.latent.bias".into(), &[config.latent_size]);
+        }
+    }
+
+    add("singers.embedding".into(), &[singers, config.singer_embedding_size]);
+    let frame_channels = config.condition.frame_channels;
+    add("frame.weight".into(), &[frame_channels, config.frame_input_size()]);
+    add("frame.bias".into(), &[frame_channels]);
+    add("condition.weight".into(), &[config.condition_size(), frame_channels]);
+    add("condition.bias".into(), &[config.condition_size()]);
+
+    let decoder = &config.decoder;
+    let (residual, skip, head) = (decoder.residual_channels, decoder.skip_channels, decoder.head_channels);
+    add("decoder.input.current".into(), &[MU_LAW_CODES, residual]);
+    add("decoder.input.previous".into(), &[MU_LAW_CODES, residual]);
+    if config.condition.excitation_harmonics > 0 {
+        add("decoder.excitation.weight".into(), &[residual, 2 * config.condition.excitation_harmonics]);
+    }
+    for layer in 0..decoder.layers() {
+        // Rows 0..R give the tanh half, rows R..2R the sigmoid half of the gate; its bias is the condition's.
+        add(format!("decoder.layers.{layer}.previous"), &[2 * residual, residual]);
+        add(format!("decoder.layers.{layer}.current"), &[2 * residual, residual]);
+        add(format!("decoder.layers.{layer}.residual.weight"), &[residual, residual]);
+        add(format!("decoder.layers.{layer}.residual.bias"), &[residual]);
+        add(format!("decoder.layers.{layer}.skip.weight"), &[skip, residual]);
+    }
+    add("decoder.skip_bias".into(), &[skip]);
+    add("decoder.head.hidden.weight".into(), &[head, skip]);
+    add("decoder.head.output.weight".into(), &[MU_LAW_CODES, head]);
+    add("decoder.head.output.bias".into(), &[MU_LAW_CODES]);
+    if decoder.prior.is_some() {
+        add("prior.weight".into(), &[config.prior_size(), frame_channels]);
+        add("prior.bias".into(), &[config.prior_size()]);
+    }
+    specs
+}
