@@ -11,7 +11,7 @@
 mod confusion;
 mod decoder;
 mod encoder;
-pub mod ops;
+pub(crate) mod ops;
 mod parameters;
 
 pub use confusion::Confusion;

@@ -17,6 +17,8 @@ pub struct Frame {
     pub voiced: bool,
     /// The loudness feature, see [`loudness`](super::loudness::loudness).
     pub loudness: f32,
+    /// Mean square of the samples in the window.
+    pub mean_square: f32,
     /// `[mels + 1]`: the mel frame without level and running mean, halved, then the loudness. Empty unless the encoder
     /// reads mel frames.
     pub mel: Vec<f32>,
@@ -89,6 +91,7 @@ impl Analyzer {
                 f0_hz: START_F0_HZ,
                 voiced: false,
                 loudness: loudness(0.0),
+                mean_square: 0.0,
                 mel: vec![0.0; mels.map_or(0, |mels| mels + 1)],
                 mel_raw: vec![0.0; mels.unwrap_or(0)],
             },
@@ -143,6 +146,7 @@ impl Analyzer {
         let square = mean_square(window);
         let frame = &mut self.frame;
         frame.loudness = loudness(square);
+        frame.mean_square = square;
         frame.voiced = false;
         if let Some(pitch) = pitch {
             frame.voiced = pitch.voiced;
