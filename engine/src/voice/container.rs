@@ -163,11 +163,8 @@ impl<'de> Deserialize<'de> for Header {
                             return Err(A::Error::custom("__metadata__ is given twice"));
                         }
                         header.metadata = map.next_value()?;
-                    } else if header.tensors.contains_key(&name) {
+                    } else if header.tensors.insert(name.clone(), map.next_value()?).is_some() {
                         return Err(A::Error::custom(format!("tensor `{name}` is given twice")));
-                    } else {
-                        let entry = map.next_value()?;
-                        header.tensors.insert(name, entry);
                     }
                 }
                 Ok(header)
