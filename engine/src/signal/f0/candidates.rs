@@ -21,6 +21,8 @@ const MAXIMUM_FLOOR_DB: f32 = -50.0;
 /// Longest multiple of the period that refines it, in seconds.
 const REFINE_SECONDS: f64 = 0.012;
 
+/// What a pitch costs for each octave that it lies below the highest: multiples of the period correlate just as well.
+const LOW_COST: f32 = 0.03;
 /// Lags computed beyond the range of candidates, for interpolation.
 const MARGIN_LAGS: usize = 5;
 /// Weights of the neighbours at 0.5, 1.5, 2.5 and 3.5 lags: `sinc(d) cos^2(pi d / 9)`, of unit sum.
@@ -30,8 +32,8 @@ const HALF_LAG: [f32; 4] = [0.617131, -0.159080, 0.052582, -0.010634];
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Candidate {
     pub(super) f0_hz: f32,
-    /// Normalised cross-correlation at the period, at most about 1.
-    pub(super) correlation: f32,
+    /// Normalised cross-correlation at the period, at most about 1, less what a low pitch costs.
+    pub(super) strength: f32,
 }
 
 /// What one hop says about its pitch.
@@ -159,21 +161,21 @@ impl Correlator {
                 continue;
             }
             let (period, height) = self.vertex(lag);
-            let candidate = Candidate { f0_hz: (self.rate_hz / period) as f32, correlation: height };
-            let slot = if self.observed.count < MAX_CANDIDATES {
-                self.observed.count += 1;
-                self.observed.count - 1
+            let f0_hz = (self.rate_hz / period) as f32;
+            let strength = height - LOW_COST * (MAX_F0_HZ / f0_hz).log2();
+            let found = &mut self.observed;
+            let slot = if found.count < MAX_CANDIDATES {
+                found.count += 1;
+                found.count - 1
             } else {
-                let weakest = (0..MAX_CANDIDATES).min_by(|a, b| {
-                    let height = |i: usize| self.observed.candidates[i].correlation;
-                    height(*a).total_cmp(&height(*b))
-                });
+                let strength_of = |i: &usize| found.candidates[*i].strength;
+                let weakest = (0..MAX_CANDIDATES).min_by(|a, b| strength_of(a).total_cmp(&strength_of(b)));
                 match weakest {
-                    Some(weakest) if self.observed.candidates[weakest].correlation < height => weakest,
+                    Some(weakest) if strength_of(&weakest) < strength => weakest,
                     _ => continue,
                 }
             };
-            self.observed.candidates[slot] = candidate;
+            found.candidates[slot] = Candidate { f0_hz, strength };
         }
         for i in 0..self.observed.count {
             self.observed.candidates[i].f0_hz = self.refine(self.observed.candidates[i].f0_hz);

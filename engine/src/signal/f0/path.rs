@@ -8,8 +8,6 @@ const STATES: usize = MAX_CANDIDATES + 1;
 /// Costs, in units of correlation.
 #[derive(Clone, Copy, Debug)]
 struct Costs {
-    /// Of a pitch, for each octave that it lies below the highest: multiples of the period correlate just as well.
-    low: f32,
     /// Of an octave's change of pitch within 10 ms.
     octave: f32,
     /// Of a jump, however wide.
@@ -20,7 +18,7 @@ struct Costs {
     voicing: f32,
 }
 
-const COSTS: Costs = Costs { low: 0.03, octave: 1.0, jump: 0.25, switch: 0.3, voicing: 0.15 };
+const COSTS: Costs = Costs { octave: 1.0, jump: 0.25, switch: 0.3, voicing: 0.15 };
 
 #[derive(Clone, Copy)]
 struct Step {
@@ -76,8 +74,7 @@ impl Path {
                 let candidate = observed.candidates[state - 1];
                 step.f0_hz[state] = candidate.f0_hz;
                 step.log2[state] = candidate.f0_hz.log2();
-                let low = costs.low * (super::MAX_F0_HZ / candidate.f0_hz).log2();
-                (1.0 - candidate.correlation + low) + costs.voicing * (-evidence).max(0.0)
+                (1.0 - candidate.strength) + costs.voicing * (-evidence).max(0.0)
             };
             let mut best = f32::INFINITY;
             for before in 0..previous.count {
