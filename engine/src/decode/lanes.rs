@@ -131,8 +131,6 @@ pub(super) trait Lanes: Copy {
     fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F;
     /// Turns in [-0.5, 0.5] of `phase * (first + lane) + shift`, all wrapping in units of 2^-32 turns.
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F;
-    /// Asks for the cache lines of the blocks; no effect on any value.
-    fn prefetch(self, blocks: &[Block]);
 }
 
 /// Turns of one unit of a 32-bit phase.
@@ -213,6 +211,4 @@ impl Lanes for Scalar {
             phase.wrapping_mul(first.wrapping_add(lane as u32)).wrapping_add(shift).cast_signed() as f32 * TURN
         })
     }
-    #[inline(always)]
-    fn prefetch(self, _blocks: &[Block]) {}
 }
