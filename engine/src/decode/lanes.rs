@@ -41,7 +41,8 @@ pub(super) const fn blocks_for(values: usize) -> usize {
 /// An instruction set that the decoder has kernels for. All of them give the same samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// Plain Rust; the only one off x86-64.
+    /// Plain Rust; the only one off x86-64. On x86-64 it calls the system's `fmaf` and is hundreds of times too slow
+    /// for live use: a reference, not a way out.
     Scalar,
     /// AVX2 with FMA: x86-64 since about 2013.
     Avx2,
