@@ -8,6 +8,7 @@ mod tensors;
 pub use bank::{DEFAULT_BANK_NAME, VoiceBank, VoiceError};
 pub use card::{Card, FORMAT_VERSION, Sampling, Singer};
 pub use config::{
-    ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig,
+    ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, MU_LAW_CODES, ModelConfig,
+    PriorConfig,
 };
 pub use tensors::{TensorSpec, tensor_specs};
