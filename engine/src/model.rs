@@ -11,7 +11,7 @@
 mod confusion;
 mod decoder;
 mod encoder;
-pub(crate) mod ops;
+pub mod ops;
 mod parameters;
 
 pub use confusion::Confusion;

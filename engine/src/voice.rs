@@ -12,6 +12,7 @@ pub use card::{Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
 pub use config::MU_LAW_CODES;
 pub(crate) use config::dilations;
 pub use config::{
-    ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig,
+    ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, MU_LAW_CODES, ModelConfig,
+    PriorConfig,
 };
 pub use tensors::{TensorSpec, tensor_specs};

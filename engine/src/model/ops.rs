@@ -16,13 +16,13 @@ mod real;
 mod reflection;
 mod reverse;
 
-pub(crate) use basis::frame_basis;
-pub(crate) use conv::{Geometry, conv1d};
-pub(crate) use head::{HeadOptions, head_logits, head_nll};
-pub(crate) use input::{InputSizes, decoder_input};
-pub(crate) use layer::gated_layer;
-pub(crate) use reflection::reflection_to_taps;
-pub(crate) use reverse::reverse_gradient;
+pub use basis::frame_basis;
+pub use conv::{Geometry, conv1d};
+pub use head::{HeadOptions, head_logits, head_nll};
+pub use input::{InputSizes, decoder_input};
+pub use layer::gated_layer;
+pub use reflection::reflection_to_taps;
+pub use reverse::reverse_gradient;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use super::real::Real;
 ///
 /// # Errors
 /// Sizes that do not fit each other, or coefficients that are not f32 or f64 on the CPU.
-pub(crate) fn frame_basis(coefficients: &Tensor, basis: Arc<[f32]>) -> Result<Tensor> {
+pub fn frame_basis(coefficients: &Tensor, basis: Arc<[f32]>) -> Result<Tensor> {
     let (batch, frames, size) = coefficients.dims3()?;
     if batch == 0 || size == 0 {
         candle_core::bail!("frame basis: no size may be zero, coefficients are {:?}", coefficients.shape())

@@ -9,7 +9,7 @@ use super::real::{Real, add_sum};
 
 /// How the taps of a convolution lie on its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Geometry {
+pub struct Geometry {
     /// Input samples from one tap to the next.
     pub dilation: usize,
     /// Input samples from one output to the next.
@@ -34,7 +34,7 @@ impl Geometry {
 /// # Errors
 /// Shapes that do not fit each other, an input shorter than the taps reach, or tensors that are not f32 or f64 on
 /// the CPU.
-pub(crate) fn conv1d(x: &Tensor, weight: &Tensor, bias: &Tensor, geometry: Geometry) -> Result<Tensor> {
+pub fn conv1d(x: &Tensor, weight: &Tensor, bias: &Tensor, geometry: Geometry) -> Result<Tensor> {
     let op = Conv { geometry, input_tracked: x.track_op() };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }

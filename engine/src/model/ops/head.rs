@@ -29,7 +29,7 @@ static CODES: LazyLock<[(f64, f64); MU_LAW_CODES]> = LazyLock::new(|| {
 
 /// Switches and sizes of [`head_nll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HeadOptions {
+pub struct HeadOptions {
     /// Skip channels, `S`: the last channels of the state.
     pub skip: usize,
     /// Hidden channels of the head, `A`.
@@ -50,7 +50,7 @@ pub(crate) struct HeadOptions {
 ///
 /// # Errors
 /// Sizes that do not fit each other, or tensors that are not f32 or f64 on the CPU.
-pub(crate) fn head_nll(
+pub fn head_nll(
     state: &Tensor,
     side: &Tensor,
     pack: &Tensor,
@@ -67,12 +67,7 @@ pub(crate) fn head_nll(
 ///
 /// # Errors
 /// As [`head_nll`].
-pub(crate) fn head_logits(
-    state: &Tensor,
-    side: &Tensor,
-    pack: &Tensor,
-    options: HeadOptions,
-) -> Result<Tensor> {
+pub fn head_logits(state: &Tensor, side: &Tensor, pack: &Tensor, options: HeadOptions) -> Result<Tensor> {
     let sizes = Sizes::of(options, state.shape(), side.shape(), pack.shape())?;
     with_real!(state.dtype(), T => {
         let logits = with_values([state, side, pack], |[state, side, pack]| {
@@ -342,11 +337,8 @@ impl Sizes {
             );
         // From one item's biases, mean and log-scale after the other to all biases, all means, all log-scales.
         let mut side_gradient = Vec::with_capacity(sides.len());
-        for part in [
-            0..frames * hidden,
-            frames * hidden..side_item - prior.min(frames),
-            side_item - prior.min(frames)..side_item,
-        ] {
+        let mean_end = side_item - if with_prior { frames } else { 0 };
+        for part in [0..frames * hidden, frames * hidden..mean_end, mean_end..side_item] {
             for side in sides.chunks_exact(side_item) {
                 side_gradient.extend_from_slice(&side[part.clone()]);
             }

@@ -12,7 +12,7 @@ use crate::voice::MU_LAW_CODES;
 
 /// Sizes of [`decoder_input`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InputSizes {
+pub struct InputSizes {
     /// Segments, `B`.
     pub batch: usize,
     /// Residual channels, `R`.
@@ -36,7 +36,7 @@ impl InputSizes {
 ///
 /// # Errors
 /// Sizes that do not fit each other, or a pack that is not f32 or f64 on the CPU.
-pub(crate) fn decoder_input(
+pub fn decoder_input(
     pack: &Tensor,
     codes: Arc<[u8]>,
     excitation: Arc<[f32]>,

@@ -20,12 +20,7 @@ const TILE: usize = 256;
 ///
 /// # Errors
 /// Shapes that do not fit each other, or tensors that are not f32 or f64 on the CPU.
-pub(crate) fn gated_layer(
-    state: &Tensor,
-    condition: &Tensor,
-    pack: &Tensor,
-    dilation: usize,
-) -> Result<Tensor> {
+pub fn gated_layer(state: &Tensor, condition: &Tensor, pack: &Tensor, dilation: usize) -> Result<Tensor> {
     let tracked = state.track_op() || condition.track_op() || pack.track_op();
     let op = GatedLayer { dilation, tracked, gates: OnceLock::new() };
     state.contiguous()?.apply_op3(&condition.contiguous()?, &pack.contiguous()?, op)

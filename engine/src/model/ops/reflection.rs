@@ -15,7 +15,7 @@ const BOUND: f64 = 0.99;
 ///
 /// # Errors
 /// Another rank than two, or a tensor that is not f32 or f64 on the CPU.
-pub(crate) fn reflection_to_taps(raw: &Tensor) -> Result<Tensor> {
+pub fn reflection_to_taps(raw: &Tensor) -> Result<Tensor> {
     let (_, taps) = raw.dims2()?;
     if taps == 0 {
         candle_core::bail!("reflection to taps: there are no coefficients")

@@ -9,7 +9,7 @@ use super::host::{values, with_real};
 ///
 /// # Errors
 /// A tensor that is not f32 or f64 on the CPU.
-pub(crate) fn reverse_gradient(x: &Tensor, scale: f64) -> Result<Tensor> {
+pub fn reverse_gradient(x: &Tensor, scale: f64) -> Result<Tensor> {
     x.contiguous()?.apply_op1(ReverseGradient { scale })
 }
 
