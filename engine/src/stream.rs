@@ -3,5 +3,5 @@
 mod converter;
 mod encoder;
 
-pub use converter::{Converter, Settings, StageDelay, StreamError};
+pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
 pub use encoder::Encoder;

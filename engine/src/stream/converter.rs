@@ -96,7 +96,7 @@ impl Converter {
             let bank = bank.card().name.clone();
             return Err(StreamError::Singer { bank, index: settings.singer, count: singers });
         }
-        if !(settings.transpose_semitones.abs() <= MAX_TRANSPOSE_SEMITONES) {
+        if !(-MAX_TRANSPOSE_SEMITONES..=MAX_TRANSPOSE_SEMITONES).contains(&settings.transpose_semitones) {
             return Err(StreamError::Transpose { semitones: settings.transpose_semitones });
         }
         let model = &bank.card().model;

@@ -113,7 +113,7 @@ impl Middle for Networks {
         self.hops = 0;
     }
 
-    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) {
+    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
         let frame = self.analyzer.push(hop);
         if let Some(frame) = frame {
             *self.features.next() =
@@ -127,11 +127,10 @@ impl Middle for Networks {
         if let Some(latent) = latent {
             self.latents.next().copy_from_slice(latent);
         }
-        let look_ahead_hops: usize = self.look_ahead_hops();
+        let look_ahead_hops = self.look_ahead_hops();
         if self.hops < look_ahead_hops {
             self.hops += 1;
-            output.fill(0.0);
-            return;
+            return false;
         }
         if settings != self.settings {
             self.apply(settings);
@@ -145,5 +144,6 @@ impl Middle for Networks {
         };
         self.decoder.decode_hop(&frame, self.settings.seed, output);
         self.de_emphasis.process(output);
+        true
     }
 }

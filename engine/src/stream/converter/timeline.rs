@@ -26,10 +26,10 @@ impl Timeline {
 
     /// The settings hold from this hop on, which is not before that of any change before.
     pub fn set(&mut self, first_hop: u64, settings: Settings) {
+        // That there is no room cannot happen within the stated bound; never allocate all the same.
+        let is_full = self.ahead.len() == self.capacity;
         match self.ahead.back_mut() {
-            Some(last) if last.0 >= first_hop => last.1 = settings,
-            // Cannot happen within the stated bound; never allocate all the same.
-            Some(last) if self.ahead.len() == self.capacity => last.1 = settings,
+            Some(last) if last.0 >= first_hop || is_full => last.1 = settings,
             _ => self.ahead.push_back((first_hop, settings)),
         }
     }
