@@ -37,6 +37,7 @@ mod weights;
 use std::sync::Arc;
 
 pub use lanes::Isa;
+pub(crate) use math::tanh_f64;
 pub use phase::{F0Phase, harmonic_waves};
 pub use random::uniform;
 pub use weights::DecoderWeights;

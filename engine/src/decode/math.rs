@@ -162,7 +162,7 @@ pub(super) fn ln_f64(x: f64) -> f64 {
 }
 
 /// `tanh x` in double precision.
-pub(super) fn tanh_f64(x: f64) -> f64 {
+pub(crate) fn tanh_f64(x: f64) -> f64 {
     let e = exp_f64(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }

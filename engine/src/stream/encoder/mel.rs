@@ -1,6 +1,7 @@
 //! The encoder over mel frames: causal convolutions over frames, one frame a hop.
 
 use super::product::{Matrix, relu};
+use crate::decode::tanh_f64;
 
 /// Taps of a hidden layer.
 const TAPS: usize = 3;
@@ -100,7 +101,7 @@ impl Mel {
             }
         }
         for value in &mut row[..width] {
-            *value = value.tanh();
+            *value = tanh_f64(f64::from(*value)) as f32;
         }
         &row[..width]
     }
