@@ -2,6 +2,8 @@
 
 mod converter;
 mod encoder;
+mod offline;
 
 pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
 pub use encoder::Encoder;
+pub use offline::convert;
