@@ -18,3 +18,6 @@ pub use confusion::Confusion;
 pub use decoder::{Decoder, DecoderInput};
 pub use encoder::{EncoderContext, encode, encoder_context};
 pub use parameters::Parameters;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! Segments drawn from clips, augmented, as the graph takes them. A batch is a function of (seed, step) alone.
 
-use std::sync::Arc;
-
 use candle_core::{Device, Result, Tensor};
+use rayon::prelude::*;
 
 use super::corpus::{Clip, Corpus};
 use super::random::Generator;
@@ -57,6 +56,18 @@ impl<'a> Cut<'a> {
     }
 }
 
+/// One item of a batch; shapes as in [`DecoderInput`], without the batch.
+#[derive(Default)]
+struct Segment {
+    codes: Vec<u8>,
+    targets: Vec<u8>,
+    features: Vec<f32>,
+    log_level: Vec<f32>,
+    excitation: Vec<f32>,
+    prior_basis: Vec<f32>,
+    encoder_input: Vec<f32>,
+}
+
 /// Draws and builds batches.
 pub(crate) struct Batcher<'a> {
     recipe: &'a Recipe,
@@ -102,49 +113,53 @@ impl<'a> Batcher<'a> {
     pub(crate) fn build(&self, cuts: &[Cut]) -> Result<Batch> {
         let model = &self.recipe.model;
         let frames = self.recipe.training.segment_frames;
-        let samples = frames * model.hop_samples;
-        let taps = model.decoder.prior.map_or(0, |prior| prior.taps);
         let batch = cuts.len();
-
-        let mut codes = Vec::with_capacity(batch * (samples + 2));
-        let mut targets = Vec::with_capacity(batch * samples);
-        let mut features = Vec::new();
-        let mut log_level = Vec::with_capacity(batch * frames);
-        let mut excitation = Vec::with_capacity(batch * samples * 2 * model.condition.excitation_harmonics);
-        let mut prior_basis = Vec::new();
-        let mut encoder_input = Vec::new();
-        for cut in cuts {
-            let history = taps.max(2);
-            let clean = segment_codes(cut, model.hop_samples, frames, history);
-            targets.extend_from_slice(&clean[history..]);
-            let noisy = disturb(&clean, cut.code_noise, cut.noise_seed);
-            codes.extend_from_slice(&noisy[history - 2..history + samples]);
-            self.frame_features(cut, frames, &mut features, &mut log_level);
-            self.harmonics(cut, frames, &noisy, &mut excitation, &mut prior_basis);
-            self.encoder_segment(cut, frames, &mut encoder_input);
+        let segments: Vec<Segment> = cuts.par_iter().map(|cut| self.segment(cut)).collect();
+        fn join<T: Copy>(segments: &[Segment], part: fn(&Segment) -> &Vec<T>) -> Vec<T> {
+            segments.iter().flat_map(|segment| part(segment).iter().copied()).collect()
         }
 
         let device = &Device::Cpu;
-        let channels = features.len() / (batch * frames);
+        let encoder_input = join(&segments, |segment| &segment.encoder_input);
         let encoder_input = match model.encoder {
             EncoderConfig::Mel { mels, .. } => {
                 let width = frames + self.context.past_frames + self.context.future_frames;
                 Tensor::from_vec(encoder_input, (batch, width, mels + 1), device)?.transpose(1, 2)?.contiguous()?
             }
-            _ => Tensor::from_vec(encoder_input, (batch, 1, samples), device)?,
+            _ => Tensor::from_vec(encoder_input, (batch, 1, frames * model.hop_samples), device)?,
         };
+        let features = join(&segments, |segment| &segment.features);
+        let channels = features.len() / (batch * frames);
+        let log_level = join(&segments, |segment| &segment.log_level);
         Ok(Batch {
             encoder_input,
             decoder_input: DecoderInput {
                 singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
                 features: Tensor::from_vec(features, (batch, frames, channels), device)?,
-                codes: Arc::from(codes),
-                excitation: Arc::from(excitation),
-                prior_basis: Arc::from(prior_basis),
+                codes: join(&segments, |segment| &segment.codes).into(),
+                excitation: join(&segments, |segment| &segment.excitation).into(),
+                prior_basis: join(&segments, |segment| &segment.prior_basis).into(),
                 log_level: Tensor::from_vec(log_level, (batch, frames), device)?,
-                targets: Arc::from(targets),
+                targets: join(&segments, |segment| &segment.targets).into(),
             },
         })
+    }
+
+    fn segment(&self, cut: &Cut) -> Segment {
+        let model = &self.recipe.model;
+        let frames = self.recipe.training.segment_frames;
+        let history = model.decoder.prior.map_or(0, |prior| prior.taps).max(2);
+        let clean = segment_codes(cut, model.hop_samples, frames, history);
+        let noisy = disturb(&clean, cut.code_noise, cut.noise_seed);
+        let mut segment = Segment {
+            codes: noisy[history - 2..].to_vec(),
+            targets: clean[history..].to_vec(),
+            ..Segment::default()
+        };
+        self.frame_features(cut, frames, &mut segment.features, &mut segment.log_level);
+        self.harmonics(cut, frames, &noisy, &mut segment.excitation, &mut segment.prior_basis);
+        self.encoder_segment(cut, frames, &mut segment.encoder_input);
+        segment
     }
 
     fn frame_features(&self, cut: &Cut, frames: usize, features: &mut Vec<f32>, log_level: &mut Vec<f32>) {

@@ -1,0 +1,214 @@
+//! The trainer through its public surface, on two toy singers.
+#![cfg(feature = "train")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use falsetto_engine::files::{Encoding, Sound};
+use falsetto_engine::train::{Corpus, Recipe, Summary, Trainer};
+use falsetto_engine::voice::VoiceBank;
+
+const RECIPE: &str = r#"
+[card]
+name = "toy"
+licence = "CC0-1.0"
+consent = "no one sings here"
+trained_on = "pulse trains"
+
+[model]
+sample_rate_hz = 16000
+hop_samples = 160
+pre_emphasis = 0.85
+latent_size = 4
+singer_embedding_size = 4
+condition = { f0 = true, loudness = true, excitation_harmonics = 4, frame_channels = 16 }
+encoder = { kind = "mel", mels = 20, channels = 16, layers = 2, look_ahead_frames = 1 }
+
+[model.decoder]
+blocks = 1
+layers_per_block = 6
+residual_channels = 16
+skip_channels = 16
+head_channels = 32
+prior = { taps = 8, harmonics = 8 }
+
+[training]
+seed = 7
+steps = 60
+batch = 4
+segment_frames = 12
+unscored_samples = 160
+learning_rate = 5e-3
+warm_up_steps = 5
+decay_share = 0.3
+gradient_norm = 1.0
+average_decay = 0.9
+confusion = 0.05
+confusion_warm_up_steps = 10
+validation_clips = 1
+validate_every = 30
+tritone_step = 0
+tritone_bits = 0.0
+
+[augment]
+reverse = 0.25
+invert = 0.25
+code_noise = 1
+gain_db = [-3.0, 0.0]
+views = 1
+view_warp = [0.9, 1.1]
+view_noise_db = [30.0, 40.0]
+view_tilt_db = [-3.0, 3.0]
+"#;
+
+/// A pulse train through one resonance; the singer is the resonance.
+fn sing(f0_hz: f32, resonance_hz: f32, seconds: f32) -> Vec<f32> {
+    let rate = 16_000.0;
+    let (radius, angle) = (0.97f32, std::f32::consts::TAU * resonance_hz / rate);
+    let (mut phase, mut past, mut before) = (0.0f32, 0.0f32, 0.0f32);
+    (0..(seconds * rate) as usize)
+        .map(|n| {
+            let vibrato = 1.0 + 0.02 * (std::f32::consts::TAU * 5.5 * n as f32 / rate).sin();
+            phase += f0_hz * vibrato / rate;
+            let pulse = if phase >= 1.0 { 1.0 } else { 0.0 };
+            phase -= phase.floor();
+            let sample = pulse + 2.0 * radius * angle.cos() * past - radius * radius * before;
+            (before, past) = (past, sample);
+            0.1 * sample
+        })
+        .collect()
+}
+
+fn make_corpus(folder: &Path) {
+    for (singer, resonance_hz) in [("low", 600.0), ("high", 1_800.0)] {
+        std::fs::create_dir_all(folder.join(singer)).unwrap();
+        for (clip, f0_hz) in [150.0, 180.0, 210.0, 250.0].into_iter().enumerate() {
+            let channels = vec![sing(f0_hz, resonance_hz, 1.2)];
+            let sound = Sound { rate_hz: 16_000, channels, encoding: Encoding::Integer(16) };
+            sound.write_wav(&folder.join(singer).join(format!("{clip}.wav"))).unwrap();
+        }
+    }
+}
+
+fn recipe(folder: &Path, change: impl Fn(String) -> String) -> Recipe {
+    let path = folder.join("recipe.toml");
+    std::fs::write(&path, change(RECIPE.into())).unwrap();
+    Recipe::load(&path).unwrap()
+}
+
+fn load(folder: &Path, recipe: &Recipe) -> Corpus {
+    Corpus::load(&folder.join("corpus"), recipe, &|_, _| {}).unwrap()
+}
+
+/// Runs until `until` steps are done (as Ctrl-C would end it); returns bits per sample of every step.
+fn train(recipe: &Recipe, corpus: &Corpus, out: &Path, until: u64) -> (Summary, Vec<f32>) {
+    let stop = AtomicBool::new(false);
+    let mut bits = Vec::new();
+    let mut trainer = Trainer::new(recipe, corpus, out).unwrap();
+    let summary = trainer
+        .run(&stop, &mut |progress| {
+            bits.push(progress.bits);
+            stop.store(progress.step >= until, Ordering::Relaxed);
+        })
+        .unwrap();
+    (summary, bits)
+}
+
+#[test]
+fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let recipe = recipe(folder.path(), |text| text);
+    let corpus = load(folder.path(), &recipe);
+    assert_eq!(corpus.singers, ["high", "low"]);
+
+    let whole = folder.path().join("whole");
+    let (summary, bits) = train(&recipe, &corpus, &whole, u64::MAX);
+    assert!(summary.finished);
+    // 8 bits is knowing nothing. These toys, of which a step sees a third of a second, fall below 5 soon.
+    let mean = |bits: &[f32]| bits.iter().sum::<f32>() / bits.len() as f32;
+    assert!(mean(&bits[..3]) > 6.0 && mean(&bits[50..]) < 5.0, "{:?}", (mean(&bits[..3]), mean(&bits[50..])));
+
+    let broken = folder.path().join("broken");
+    let (summary, first) = train(&recipe, &corpus, &broken, 37);
+    assert!(!summary.finished && summary.steps == 37);
+    let (summary, second) = train(&recipe, &corpus, &broken, u64::MAX);
+    assert!(summary.finished);
+    assert_eq!([first, second].concat(), bits);
+    for file in ["voice.safetensors", "checkpoint.safetensors"] {
+        let (a, b) = (std::fs::read(whole.join(file)).unwrap(), std::fs::read(broken.join(file)).unwrap());
+        // The curve in the checkpoint tells samples per second, which are the machine's; everything else is the run's.
+        if file == "voice.safetensors" {
+            assert!(a == b, "{file} differs");
+        } else {
+            assert_eq!(a.len(), b.len());
+        }
+    }
+
+    let bank = VoiceBank::load(&whole.join("voice.safetensors")).unwrap();
+    assert_eq!(bank.card().singers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["high", "low"]);
+    // The vibrato is even around these four notes.
+    assert!((bank.card().singers[0].median_f0_hz - 195.0).abs() < 25.0);
+    let curve = std::fs::read_to_string(whole.join("curve.csv")).unwrap();
+    assert_eq!(curve.lines().count(), 3);
+    assert!(whole.join("curve.png").metadata().unwrap().len() > 1_000);
+    let preview = Sound::read(&whole.join("previews/high_as_low.wav")).unwrap();
+    assert_eq!(preview.frames() / 160, 120);
+}
+
+#[test]
+fn wave_encoders_train_too() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    for encoder in [
+        r#"{ kind = "dilated", blocks = 1, layers_per_block = 4, channels = 8, look_ahead = "full" }"#,
+        r#"{ kind = "dilated", blocks = 1, layers_per_block = 4, channels = 8, look_ahead = { samples = 8 } }"#,
+        r#"{ kind = "strided", strides = [4, 4, 10], channels = 8 }"#,
+    ] {
+        let recipe = recipe(folder.path(), |text| {
+            let mel = text.lines().find(|line| line.starts_with("encoder")).unwrap().to_string();
+            text.replace(&mel, &format!("encoder = {encoder}")).replace("steps = 60", "steps = 4")
+        });
+        let corpus = load(folder.path(), &recipe);
+        let out = folder.path().join("wave");
+        let (summary, bits) = train(&recipe, &corpus, &out, u64::MAX);
+        assert!(summary.finished && bits.iter().all(|bits| bits.is_finite()));
+        std::fs::remove_dir_all(out).unwrap();
+    }
+}
+
+#[test]
+fn a_decoder_that_ignores_f0_stops_the_run_with_words() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let recipe = recipe(folder.path(), |text| {
+        text.replace("tritone_step = 0", "tritone_step = 2").replace("tritone_bits = 0.0", "tritone_bits = 3.0")
+    });
+    let corpus = load(folder.path(), &recipe);
+    let mut trainer = Trainer::new(&recipe, &corpus, &folder.path().join("out")).unwrap();
+    let error = trainer.run(&AtomicBool::new(false), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("step 2") && error.contains("F0"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_trained_on_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = folder.path().join("corpus");
+    std::fs::create_dir_all(corpus.join("empty")).unwrap();
+    let recipe = recipe(folder.path(), |text| text);
+    let error = Corpus::load(&corpus, &recipe, &|_, _| {}).err().unwrap().to_string();
+    assert!(error.contains("no singer folders"), "{error}");
+
+    make_corpus(&corpus);
+    std::fs::write(corpus.join("low/0.wav"), "not a sound").unwrap();
+    let loaded = Corpus::load(&corpus, &recipe, &|_, _| {}).unwrap();
+    assert_eq!(loaded.dropped.len(), 1);
+    assert!(loaded.dropped[0].0.ends_with("low/0.wav"));
+
+    // A checkpoint of another model is not overwritten.
+    let out = folder.path().join("out");
+    train(&recipe, &loaded, &out, 1);
+    let other = self::recipe(folder.path(), |text| text.replace("latent_size = 4", "latent_size = 5"));
+    let error = Trainer::new(&other, &loaded, &out).err().unwrap().to_string();
+    assert!(error.contains("does not belong to this run"), "{error}");
+}
