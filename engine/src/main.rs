@@ -1,1 +1,56 @@
-fn main(){}
+//! The `falsetto` command.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+// Training frees and allocates gigabytes every second; glibc would hand them back to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Sings a take in another singer's voice.
+#[derive(Parser)]
+#[command(name = "falsetto", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sing takes in another singer's voice.
+    Convert(commands::convert::Arguments),
+    /// Train a voice bank from folders of singing.
+    Train(commands::train::Arguments),
+    /// List the singers of a voice bank.
+    Singers(commands::singers::Arguments),
+    /// Show what a voice bank is, or why it cannot be used.
+    Inspect(commands::inspect::Arguments),
+    /// Check this machine: processor, built-in voice, speed.
+    Doctor(commands::doctor::Arguments),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("FALSETTO_LOG").unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match Arguments::parse().command {
+        Command::Convert(arguments) => commands::convert::run(&arguments),
+        Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Singers(arguments) => commands::singers::run(&arguments),
+        Command::Inspect(arguments) => commands::inspect::run(&arguments),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("falsetto: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! The networks as candle graphs: used to train and as the reference.
+//! The networks as candle graphs: used to train and as the reference that the streaming decoder is held against.
+//!
+//! ```text
+//! ops         fused layers with hand-written gradients (candle's own convolution gradients are not used)
+//! parameters  every trainable tensor by its name in the bank
+//! encoder     the take -> latent frames: mel, dilated or strided
+//! decoder     latent, F0, loudness, singer and past samples -> bits per sample
+//! confusion   the classifier that must not find the singer in the latent
+//! ```
+
+mod confusion;
+mod decoder;
+mod encoder;
+pub mod ops;
+mod parameters;
+
+pub use confusion::Confusion;
+pub use decoder::{Decoder, DecoderInput};
+pub use encoder::{EncoderContext, encode, encoder_context};
+pub use parameters::Parameters;

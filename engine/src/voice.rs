@@ -7,6 +7,7 @@ mod tensors;
 
 pub use bank::{DEFAULT_BANK_NAME, VoiceBank, VoiceError};
 pub use card::{Card, FORMAT_VERSION, Sampling, Singer};
+pub use config::{MU_LAW_CODES, dilations};
 pub use config::{
     ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig,
 };

@@ -147,7 +147,8 @@ impl ModelConfig {
                 within("encoder.mels", *mels, 8, 128)?;
                 within("encoder.channels", *channels, 1, 1_024)?;
                 within("encoder.layers", *layers, 1, 16)?;
-                within("encoder.look_ahead_frames", *look_ahead_frames, 0, 16)?;
+                // The stack itself reads 2 layers + 1 frames of the past; more look-ahead than that would skip frames.
+                within("encoder.look_ahead_frames", *look_ahead_frames, 0, 2 * layers + 1)?;
             }
             EncoderConfig::Dilated { blocks, layers_per_block, channels, look_ahead } => {
                 within("encoder.blocks", *blocks, 1, 8)?;

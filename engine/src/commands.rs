@@ -1,0 +1,30 @@
+//! One module for each verb. A verb ends with one clear sentence when it cannot do its work.
+
+pub mod convert;
+pub mod doctor;
+pub mod inspect;
+pub mod singers;
+pub mod train;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use falsetto_engine::voice::VoiceBank;
+
+/// A sentence for the user.
+pub type Outcome = Result<(), String>;
+
+/// The bank of `--voice`, or the built-in one.
+pub fn open_bank(path: Option<&Path>) -> Result<Arc<VoiceBank>, String> {
+    match path {
+        Some(path) => VoiceBank::load(path).map(Arc::new).map_err(|error| error.to_string()),
+        None => VoiceBank::default_bank().map_err(|error| error.to_string()),
+    }
+}
+
+/// A bar on standard error that disappears when it is done; nothing where standard error is no terminal.
+pub fn progress_bar(length: u64, template: &str) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+    indicatif::ProgressBar::new(length).with_style(style)
+}

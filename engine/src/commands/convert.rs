@@ -1,0 +1,151 @@
+//! `falsetto convert`: takes in, takes in another singer's voice out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use falsetto_engine::files::{Sound, find_sounds};
+use falsetto_engine::stream::{Settings, convert};
+use falsetto_engine::voice::VoiceBank;
+
+use super::{Outcome, open_bank, progress_bar};
+
+/// Sing takes in another singer's voice.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Sound files, or folders that are searched for them.
+    #[arg(required = true, value_name = "IN")]
+    inputs: Vec<PathBuf>,
+    /// Target singer, as `falsetto singers` names them.
+    #[arg(long)]
+    singer: String,
+    /// A WAV file for one input file; a folder (made if need be) for several inputs or a folder.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Voice bank; the built-in one if it is not given.
+    #[arg(long, value_name = "FILE")]
+    voice: Option<PathBuf>,
+    /// Another seed sings another, equally honest take.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Semitones up (or down, negative).
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true, value_parser = semitones)]
+    transpose: f32,
+    /// Device that decodes.
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
+    /// Do only every N-th file, counted from I (1 to N), so that N machines share a folder.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<Shard>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Device {
+    /// The fastest there is.
+    Auto,
+    /// The processor.
+    Cpu,
+}
+
+#[derive(Clone, Copy)]
+struct Shard {
+    index: usize,
+    count: usize,
+}
+
+fn semitones(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (-36.0..=36.0).contains(&value) => Ok(value),
+        Ok(_) => Err("must be between -36 and 36 semitones".into()),
+        Err(_) => Err("must be a number of semitones".into()),
+    }
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let parsed = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match parsed {
+        Some((index, count)) if index >= 1 && index <= count => Ok(Shard { index, count }),
+        _ => Err("must be I/N with 1 <= I <= N, for example 2/8".into()),
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    let bank = open_bank(arguments.voice.as_deref())?;
+    let singer = bank.singer_index(&arguments.singer).map_err(|error| error.to_string())?;
+    let settings = Settings { singer, transpose_semitones: arguments.transpose, seed: arguments.seed };
+    let mut jobs = plan(&arguments.inputs, &arguments.output)?;
+    if let Some(Shard { index, count }) = arguments.shard {
+        jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
+    }
+    if let [(input, output)] = jobs.as_slice() {
+        return convert_file(&bank, settings, input, output);
+    }
+    let bar = progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
+    let mut failed = 0;
+    for (input, output) in &jobs {
+        bar.set_message(input.display().to_string());
+        // One broken file must not cost a folder's worth of work.
+        if let Err(message) = convert_file(&bank, settings, input, output) {
+            bar.suspend(|| eprintln!("falsetto: {message}"));
+            failed += 1;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    match failed {
+        0 => Ok(()),
+        _ => Err(format!("{failed} of {} files could not be converted", jobs.len())),
+    }
+}
+
+/// Pairs of input and output file.
+fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, String> {
+    if let [input] = inputs
+        && !input.is_dir()
+        && !output.is_dir()
+    {
+        return Ok(vec![(input.clone(), output.to_path_buf())]);
+    }
+    let mut jobs: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for root in inputs {
+        let found = find_sounds(root).map_err(|error| error.to_string())?;
+        if found.is_empty() {
+            return Err(format!("{} holds no sound files", root.display()));
+        }
+        for input in found {
+            // A folder's tree is kept below the output folder; a file goes right into it.
+            let relative = if root.is_dir() { input.strip_prefix(root).unwrap_or(&input) } else {
+                Path::new(input.file_name().unwrap_or_default())
+            };
+            let target = output.join(relative).with_extension("wav");
+            if let Some((other, _)) = jobs.iter().find(|(_, planned)| *planned == target) {
+                return Err(format!(
+                    "{} and {} would both be written to {}; convert them one at a time",
+                    other.display(),
+                    input.display(),
+                    target.display()
+                ));
+            }
+            jobs.push((input, target));
+        }
+    }
+    Ok(jobs)
+}
+
+fn convert_file(bank: &Arc<VoiceBank>, settings: Settings, input: &Path, output: &Path) -> Result<(), String> {
+    if same_file(input, output) {
+        return Err(format!("{} would be overwritten by its own conversion; choose another output", input.display()));
+    }
+    let sound = Sound::read(input).map_err(|error| error.to_string())?;
+    let sung = convert(bank, sound.rate_hz, settings, &sound.mono())
+        .map_err(|error| format!("{}: {error}", input.display()))?;
+    if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
+    }
+    let channels = vec![sung; sound.channels.len()];
+    let result = Sound { rate_hz: sound.rate_hz, channels, encoding: sound.encoding };
+    result.write_wav(output).map_err(|error| error.to_string())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

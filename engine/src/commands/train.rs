@@ -1,0 +1,72 @@
+//! `falsetto train`: from folders of singing to a voice bank.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use falsetto_engine::train::{Corpus, Recipe, Trainer};
+
+use super::{Outcome, progress_bar};
+
+/// Train a voice bank.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Recipe (TOML), for example assets/recipes/default.toml.
+    recipe: PathBuf,
+    /// Training audio: one folder for each singer, `DIR/<singer>/*.wav|flac|...`.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where the run is kept: checkpoint, bank, loss curve, previews. A run that was stopped goes on.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Steps in all, instead of the recipe's.
+    #[arg(long)]
+    steps: Option<u64>,
+}
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    let mut recipe = Recipe::load(&arguments.recipe).map_err(|error| error.to_string())?;
+    if let Some(steps) = arguments.steps {
+        recipe.training.steps = steps;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))
+        .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
+
+    let bar = progress_bar(0, "reading {wide_bar} {pos}/{len}");
+    let corpus = Corpus::load(&arguments.data, &recipe, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })
+    .map_err(|error| error.to_string())?;
+    bar.finish_and_clear();
+    for ((name, minutes), f0_hz) in corpus.singers.iter().zip(&corpus.minutes).zip(&corpus.median_f0_hz) {
+        eprintln!("{name}: {minutes:.1} minutes, median F0 {f0_hz:.0} Hz");
+    }
+    for (path, reason) in &corpus.dropped {
+        eprintln!("left out {}: {reason}", path.display());
+    }
+
+    let mut trainer = Trainer::new(&recipe, &corpus, &arguments.out).map_err(|error| error.to_string())?;
+    if trainer.step() > 0 {
+        eprintln!("going on from step {}", trainer.step());
+    }
+    let bar = progress_bar(recipe.training.steps, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
+    bar.set_position(trainer.step());
+    bar.reset_eta();
+    let summary = trainer
+        .run(&stop, &mut |progress| {
+            bar.set_position(progress.step);
+            let mut message = format!("{:.3} bits", progress.bits);
+            if let (Some(bits), Some(tritone)) = (progress.validation_bits, progress.tritone_bits) {
+                message += &format!(", held out {bits:.3}, tritone +{tritone:.2}");
+            }
+            bar.set_message(message);
+        })
+        .map_err(|error| error.to_string())?;
+    bar.finish_and_clear();
+    let ended = if summary.finished { "finished" } else { "stopped" };
+    eprintln!("{ended} at step {}; bank: {}", summary.steps, summary.bank.display());
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The singer-conditioned WaveNet decoder as a teacher-forced graph. Formulas: `crate::decode`.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::ops;
+use super::parameters::Parameters;
+use crate::voice::ModelConfig;
+
+/// What the decoder is given beside the latent, for a batch of B segments of F frames (T = F x hop samples).
+pub struct DecoderInput {
+    /// Singer of each segment: an index into the embedding table.
+    pub singers: Vec<u32>,
+    /// Per frame `(B, F, channels)`: log2 F0 ratio and voiced flag, then loudness, as far as configured.
+    pub features: Tensor,
+    /// Past codes `(B, T + 2)`: sample t reads `[t + 1]` as the last and `[t]` as the last but one.
+    pub codes: Arc<[u8]>,
+    /// Sine and cosine of the F0 harmonics, times voicing: `(B, T, 2 K)`.
+    pub excitation: Arc<[f32]>,
+    /// The prior's regressors `(B, T, taps + 2 harmonics)`: past sample values, level-scaled harmonics.
+    pub prior_basis: Arc<[f32]>,
+    /// `ln(level + 0.001)` of each frame `(B, F)`.
+    pub log_level: Tensor,
+    /// The codes to be predicted `(B, T)`.
+    pub targets: Arc<[u8]>,
+}
+
+/// The graph's sizes.
+pub struct Decoder<'a> {
+    config: &'a ModelConfig,
+    parameters: &'a Parameters,
+}
+
+impl<'a> Decoder<'a> {
+    /// The decoder of `config` with the tensors of `parameters`.
+    pub fn new(config: &'a ModelConfig, parameters: &'a Parameters) -> Self {
+        Self { config, parameters }
+    }
+
+    /// Negative log-likelihood in nats of every sample, `(B, T)`, for latent frames `(B, latent_size, F)`; zero
+    /// before `first_scored`.
+    pub fn nll(&self, latent: &Tensor, input: &DecoderInput, first_scored: usize) -> Result<Tensor> {
+        let (state, side) = self.run(latent, input)?;
+        let weights = self.head_weights()?;
+        let targets = input.targets.clone();
+        ops::head_nll(&state, &side, &weights, targets, self.head_sizes(), first_scored)
+    }
+
+    /// Logits `(B, 256, T)` including the prior's log-density, without gradient: the reference of the fast decoder.
+    pub fn logits(&self, latent: &Tensor, input: &DecoderInput) -> Result<Tensor> {
+        let (state, side) = self.run(latent, input)?;
+        ops::head_logits(&state, &side, &self.head_weights()?, self.head_sizes())
+    }
+
+    fn head_sizes(&self) -> ops::HeadSizes {
+        let decoder = &self.config.decoder;
+        ops::HeadSizes {
+            residual: decoder.residual_channels,
+            skip: decoder.skip_channels,
+            head: decoder.head_channels,
+            hop: self.config.hop_samples,
+            with_prior: decoder.prior.is_some(),
+        }
+    }
+
+    fn head_weights(&self) -> Result<Tensor> {
+        self.parameters.pack(&[
+            "decoder.head.hidden.weight",
+            "decoder.head.output.weight",
+            "decoder.head.output.bias",
+        ])
+    }
+
+    /// The layers' final state `(B, R + S, T)` and the head's frame-wise inputs, packed.
+    fn run(&self, latent: &Tensor, input: &DecoderInput) -> Result<(Tensor, Tensor)> {
+        let config = self.config;
+        let decoder = &config.decoder;
+        let (batch, _, frames) = latent.dims3()?;
+        let frame = self.frame_network(latent, input)?;
+        let conditions = linear(&frame, self.parameters.get("condition.weight")?, self.parameters.get("condition.bias")?)?;
+
+        let mut state = self.input_state(input, batch, frames)?;
+        let gate = 2 * decoder.residual_channels;
+        for (layer, dilation) in decoder.dilations().into_iter().enumerate() {
+            let condition = conditions.narrow(1, layer * gate, gate)?.contiguous()?.reshape((batch, frames, gate))?;
+            let name = |part: &str| format!("decoder.layers.{layer}.{part}");
+            let weights = self.parameters.pack(&[
+                &name("previous"),
+                &name("current"),
+                &name("residual.weight"),
+                &name("residual.bias"),
+                &name("skip.weight"),
+            ])?;
+            let sizes = ops::LayerSizes {
+                residual: decoder.residual_channels,
+                skip: decoder.skip_channels,
+                hop: config.hop_samples,
+                dilation,
+            };
+            state = ops::gated_layer(&state, &condition, &weights, sizes)?;
+        }
+
+        let head = conditions.narrow(1, decoder.layers() * gate, decoder.head_channels)?.contiguous()?;
+        let mut side = vec![head.flatten_all()?];
+        if let Some(prior) = decoder.prior {
+            let (mean, log_scale) = self.prior(input, &frame, prior.taps, batch, frames)?;
+            side.push(mean.flatten_all()?);
+            side.push(log_scale.flatten_all()?);
+        }
+        Ok((state, Tensor::cat(&side, 0)?))
+    }
+
+    /// `u`: the frame network's output `(B F, frame_channels)`.
+    fn frame_network(&self, latent: &Tensor, input: &DecoderInput) -> Result<Tensor> {
+        let (batch, latent_size, frames) = latent.dims3()?;
+        let latent = latent.transpose(1, 2)?.contiguous()?.reshape((batch * frames, latent_size))?;
+        let singers = Tensor::new(input.singers.as_slice(), &Device::Cpu)?;
+        let embedding = self.parameters.get("singers.embedding")?.index_select(&singers, 0)?;
+        let width = self.config.singer_embedding_size;
+        let embedding = embedding
+            .unsqueeze(1)?
+            .broadcast_as((batch, frames, width))?
+            .contiguous()?
+            .reshape((batch * frames, width))?;
+        let channels = input.features.dim(2)?;
+        let joined = if channels == 0 {
+            Tensor::cat(&[&latent, &embedding], 1)?
+        } else {
+            let features = input.features.reshape((batch * frames, channels))?;
+            Tensor::cat(&[&latent, &features, &embedding], 1)?
+        };
+        linear(&joined, self.parameters.get("frame.weight")?, self.parameters.get("frame.bias")?)?.tanh()
+    }
+
+    fn input_state(&self, input: &DecoderInput, batch: usize, frames: usize) -> Result<Tensor> {
+        let harmonics = self.config.condition.excitation_harmonics;
+        let mut names = vec!["decoder.input.current", "decoder.input.previous"];
+        if harmonics > 0 {
+            names.push("decoder.excitation.weight");
+        }
+        names.push("decoder.skip_bias");
+        let sizes = ops::InputSizes {
+            residual: self.config.decoder.residual_channels,
+            skip: self.config.decoder.skip_channels,
+            harmonics,
+            batch,
+            samples: frames * self.config.hop_samples,
+        };
+        ops::decoder_input(&self.parameters.pack(&names)?, input.codes.clone(), input.excitation.clone(), sizes)
+    }
+
+    /// The prior's mean `(B, T)` and log-scale `(B, F)`.
+    fn prior(
+        &self,
+        input: &DecoderInput,
+        frame: &Tensor,
+        taps: usize,
+        batch: usize,
+        frames: usize,
+    ) -> Result<(Tensor, Tensor)> {
+        let raw = linear(frame, self.parameters.get("prior.weight")?, self.parameters.get("prior.bias")?)?;
+        let width = raw.dim(1)?;
+        let prediction = ops::reflection_to_taps(&raw.narrow(1, 0, taps)?.contiguous()?)?;
+        let harmonics = raw.narrow(1, taps, width - taps - 1)?;
+        let coefficients = Tensor::cat(&[&prediction, &harmonics.contiguous()?], 1)?.reshape((batch, frames, width - 1))?;
+        let mean = ops::frame_basis(&coefficients, input.prior_basis.clone(), self.config.hop_samples)?;
+        let scale = raw.narrow(1, width - 1, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
+        let log_scale = ((scale + &input.log_level)? - 0.7)?;
+        Ok((mean, log_scale))
+    }
+}
+
+/// `x W^T + b` for two-dimensional `x`, the one form of candle's matmul whose gradients are right at any batch.
+fn linear(input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    input.matmul(&weight.t()?.contiguous()?)?.broadcast_add(bias)
+}

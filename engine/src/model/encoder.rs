@@ -1,0 +1,99 @@
+//! The encoders as graphs. Shapes: waveforms `(B, 1, samples)`, mel frames `(B, mels + 1, frames)`, latent
+//! `(B, latent_size, frames)`.
+
+use candle_core::{Result, Tensor};
+
+use super::ops::{Geometry, conv1d};
+use super::parameters::Parameters;
+use crate::voice::{DilatedLookAhead, EncoderConfig, ModelConfig, dilations};
+
+/// Frames that [`encode`] needs around those it is asked for. A waveform encoder needs none: as published, its
+/// convolutions see zeros beyond the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncoderContext {
+    /// Frames before the segment.
+    pub past_frames: usize,
+    /// Frames after the segment.
+    pub future_frames: usize,
+}
+
+/// The context that the configured encoder needs.
+pub fn encoder_context(config: &ModelConfig) -> EncoderContext {
+    match config.encoder {
+        EncoderConfig::Mel { layers, look_ahead_frames, .. } => {
+            // Kernel-3 layers and the kernel-2 latent layer, all causal, on an input that is look-ahead frames early.
+            let span = 2 * layers + 1;
+            EncoderContext { past_frames: span - look_ahead_frames, future_frames: look_ahead_frames }
+        }
+        _ => EncoderContext { past_frames: 0, future_frames: 0 },
+    }
+}
+
+/// From the encoder's input (mel frames with their context, or the segment's waveform) to latent frames.
+pub fn encode(config: &ModelConfig, parameters: &Parameters, input: &Tensor) -> Result<Tensor> {
+    match &config.encoder {
+        EncoderConfig::Mel { layers, .. } => mel(parameters, *layers, input),
+        EncoderConfig::Dilated { blocks, layers_per_block, look_ahead, .. } => {
+            dilated(config, parameters, &dilations(*blocks, *layers_per_block), *look_ahead, input)
+        }
+        EncoderConfig::Strided { strides, .. } => strided(config, parameters, strides, input),
+    }
+}
+
+fn convolve(parameters: &Parameters, name: &str, input: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    let weight = parameters.get(&format!("{name}.weight"))?;
+    let bias = parameters.get(&format!("{name}.bias"))?;
+    conv1d(input, weight, bias, geometry)
+}
+
+const POINT: Geometry = Geometry { dilation: 1, stride: 1, left: 0, right: 0 };
+
+fn mel(parameters: &Parameters, layers: usize, input: &Tensor) -> Result<Tensor> {
+    let mut hidden = input.clone();
+    for layer in 0..layers {
+        hidden = convolve(parameters, &format!("encoder.layers.{layer}"), &hidden, POINT)?.relu()?;
+    }
+    convolve(parameters, "encoder.latent", &hidden, POINT)?.tanh()
+}
+
+fn dilated(
+    config: &ModelConfig,
+    parameters: &Parameters,
+    dilations: &[usize],
+    look_ahead: DilatedLookAhead,
+    input: &Tensor,
+) -> Result<Tensor> {
+    let mut budget = match look_ahead {
+        DilatedLookAhead::Full => usize::MAX,
+        DilatedLookAhead::Samples(samples) => samples,
+    };
+    // Kernel 3: taps at right - 2d, right - d, right; `right` is d for a centred layer, 0 for a causal one.
+    let mut geometry = |dilation: usize| {
+        let right = dilation.min(budget);
+        budget = budget.saturating_sub(right);
+        Geometry { dilation, stride: 1, left: 2 * dilation - right, right }
+    };
+    let mut stream = convolve(parameters, "encoder.start", input, geometry(1))?;
+    for (layer, dilation) in dilations.iter().enumerate() {
+        let name = format!("encoder.layers.{layer}");
+        let hidden = convolve(parameters, &format!("{name}.conv"), &stream.relu()?, geometry(*dilation))?;
+        stream = (stream + convolve(parameters, &format!("{name}.point"), &hidden.relu()?, POINT)?)?;
+    }
+    pool(&convolve(parameters, "encoder.latent", &stream.relu()?, POINT)?, config.hop_samples)
+}
+
+fn strided(config: &ModelConfig, parameters: &Parameters, strides: &[usize], input: &Tensor) -> Result<Tensor> {
+    let mut hidden = input.clone();
+    for (layer, &stride) in strides.iter().enumerate() {
+        let geometry = Geometry { dilation: 1, stride, left: stride, right: 0 };
+        hidden = convolve(parameters, &format!("encoder.layers.{layer}"), &hidden, geometry)?.relu()?;
+    }
+    let steps = config.hop_samples / strides.iter().product::<usize>();
+    pool(&convolve(parameters, "encoder.latent", &hidden, POINT)?, steps)
+}
+
+/// Mean over windows of `steps`: `(B, C, F * steps)` to `(B, C, F)`.
+fn pool(input: &Tensor, steps: usize) -> Result<Tensor> {
+    let (batch, channels, length) = input.dims3()?;
+    input.contiguous()?.reshape((batch, channels, length / steps, steps))?.mean(3)
+}

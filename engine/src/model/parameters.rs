@@ -1,0 +1,101 @@
+//! Every trainable tensor, by the name it has in a voice bank.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use crate::train::random::Generator;
+use crate::voice::{ModelConfig, TensorSpec, tensor_specs};
+
+/// Named trainable tensors (f32, on the CPU).
+pub struct Parameters {
+    vars: BTreeMap<String, Var>,
+}
+
+impl Parameters {
+    /// The tensors of a bank of this configuration, freshly drawn from `seed`.
+    pub fn new(config: &ModelConfig, singers: usize, seed: u64) -> Result<Self> {
+        Self::from_specs(&tensor_specs(config, singers), seed)
+    }
+
+    /// Fresh tensors for any list of names and shapes.
+    pub fn from_specs(specs: &[TensorSpec], seed: u64) -> Result<Self> {
+        let mut vars = BTreeMap::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let mut generator = Generator::new(seed, index as u64);
+            let values = initial_values(spec, &mut generator);
+            let tensor = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?;
+            vars.insert(spec.name.clone(), Var::from_tensor(&tensor)?);
+        }
+        Ok(Self { vars })
+    }
+
+    /// The tensor called `name`. A name that the configuration does not have is a bug of the caller and an error.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.vars.get(name) {
+            Some(var) => Ok(var.as_tensor()),
+            None => candle_core::bail!("no parameter is called {name}"),
+        }
+    }
+
+    /// All names and variables, in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.vars.iter().map(|(name, var)| (name.as_str(), var))
+    }
+
+    /// The values of every tensor, for a bank or a checkpoint.
+    pub fn values(&self) -> Result<BTreeMap<String, Vec<f32>>> {
+        self.vars.iter().map(|(name, var)| Ok((name.clone(), var.flatten_all()?.to_vec1()?))).collect()
+    }
+
+    /// Overwrites tensors with values read back from a checkpoint or bank.
+    pub fn set(&self, name: &str, values: &[f32]) -> Result<()> {
+        match self.vars.get(name) {
+            Some(var) => var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?),
+            None => candle_core::bail!("no parameter is called {name}"),
+        }
+    }
+
+    /// Some tensors, flattened and laid end to end, as the fused operations take their weights.
+    pub fn pack(&self, names: &[&str]) -> Result<Tensor> {
+        let parts: Vec<Tensor> = names.iter().map(|name| self.get(name)?.flatten_all()).collect::<Result<_>>()?;
+        Tensor::cat(&parts, 0)
+    }
+}
+
+/// Starting values: zero biases; smooth random functions of the amplitude for the sample tables (a network that
+/// sees codes as unrelated symbols needs far longer to learn that neighbours are alike); scaled Gaussians elsewhere.
+fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
+    let count = spec.elements();
+    let name = spec.name.as_str();
+    if name.starts_with("decoder.input.") {
+        return fourier_features(spec.shape[0], spec.shape[1], generator);
+    }
+    if name.ends_with("bias") || name == "decoder.skip_bias" || name == "encoder.mel_mean" {
+        return vec![0.0; count];
+    }
+    let inputs: usize = spec.shape[1..].iter().product();
+    let gain = match name {
+        "prior.weight" => 0.05,
+        "singers.embedding" => (inputs as f32).sqrt() * 0.5,
+        "decoder.excitation.weight" => (inputs as f32).sqrt() * 0.3,
+        "decoder.head.hidden.weight" => 0.4,
+        "decoder.head.output.weight" => 0.5,
+        _ if name.ends_with(".previous") || name.ends_with(".current") => 0.7,
+        _ if name.ends_with(".skip.weight") || name.ends_with(".residual.weight") => 0.5,
+        _ => 1.0,
+    };
+    let scale = gain / (inputs as f32).sqrt();
+    (0..count).map(|_| scale * generator.normal()).collect()
+}
+
+/// `cos(4 n v + phi)` of the mu-law value `v` in [-1, 1), with Gaussian `n` and uniform `phi` for each channel.
+fn fourier_features(codes: usize, channels: usize, generator: &mut Generator) -> Vec<f32> {
+    let waves: Vec<(f32, f32)> = (0..channels)
+        .map(|_| (4.0 * generator.normal(), std::f32::consts::TAU * generator.uniform()))
+        .collect();
+    let value = |code: usize| (code as f32 + 0.5) * 2.0 / codes as f32 - 1.0;
+    (0..codes)
+        .flat_map(|code| waves.iter().map(move |(rate, phase)| (rate * value(code) + phase).cos()).collect::<Vec<_>>())
+        .collect()
+}

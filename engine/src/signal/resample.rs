@@ -1,0 +1,1 @@
+//! Between the host's rate and the model's.

@@ -1,0 +1,279 @@
+//! Segments drawn from clips, augmented, as the graph takes them. A batch is a function of (seed, step) alone.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::corpus::{Clip, Corpus};
+use super::random::Generator;
+use super::recipe::Recipe;
+use crate::decode::{F0Phase, harmonic_waves};
+use crate::model::{DecoderInput, EncoderContext, encoder_context};
+use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR, level};
+use crate::signal::mu_law;
+use crate::voice::{EncoderConfig, ModelConfig};
+
+/// The code of silence, which stands for everything before a clip's start.
+const SILENCE_CODE: u8 = 128;
+
+/// B segments.
+pub(crate) struct Batch {
+    /// Mel frames `(B, mels + 1, F + context)` or the waveform `(B, 1, T)`.
+    pub(crate) encoder_input: Tensor,
+    /// Everything else.
+    pub(crate) decoder_input: DecoderInput,
+}
+
+/// One segment to be cut: where from, and how it is changed.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut<'a> {
+    pub(crate) clip: &'a Clip,
+    pub(crate) start_frame: usize,
+    pub(crate) singer: usize,
+    pub(crate) view: usize,
+    pub(crate) gain: f32,
+    pub(crate) invert: bool,
+    /// Largest change of a past code, and the seed of these changes.
+    pub(crate) code_noise: i32,
+    pub(crate) noise_seed: u64,
+    /// F0 as the decoder is told it, over the F0 that was sung (1 in training).
+    pub(crate) f0_ratio: f32,
+}
+
+impl<'a> Cut<'a> {
+    /// The segment as it is.
+    pub(crate) fn plain(clip: &'a Clip, start_frame: usize) -> Self {
+        Self {
+            clip,
+            start_frame,
+            singer: clip.singer,
+            view: 0,
+            gain: 1.0,
+            invert: false,
+            code_noise: 0,
+            noise_seed: 0,
+            f0_ratio: 1.0,
+        }
+    }
+}
+
+/// Draws and builds batches.
+pub(crate) struct Batcher<'a> {
+    recipe: &'a Recipe,
+    corpus: &'a Corpus,
+    context: EncoderContext,
+}
+
+impl<'a> Batcher<'a> {
+    pub(crate) fn new(recipe: &'a Recipe, corpus: &'a Corpus) -> Self {
+        Self { recipe, corpus, context: encoder_context(&recipe.model) }
+    }
+
+    /// The training batch of a step: singers in turn, clips by their length, augmented as the recipe says.
+    pub(crate) fn training(&self, step: u64) -> Result<Batch> {
+        let training = &self.recipe.training;
+        let augment = &self.recipe.augment;
+        let cuts: Vec<Cut> = (0..training.batch)
+            .map(|item| {
+                let draw = step * training.batch as u64 + item as u64;
+                let mut random = Generator::new(training.seed, draw);
+                let singer = (draw % self.corpus.singers.len() as u64) as usize;
+                let clip = self.corpus.draw_training_clip(singer, training.segment_frames, &mut random);
+                let clip = match &clip.reversed {
+                    Some(reversed) if random.chance(augment.reverse) => reversed,
+                    _ => clip,
+                };
+                let [low, high] = augment.gain_db;
+                Cut {
+                    start_frame: random.below(clip.frames.len() - training.segment_frames + 1),
+                    view: random.below(clip.views.len().max(1)),
+                    gain: 10f32.powf(random.between(low, high) / 20.0),
+                    invert: random.chance(augment.invert),
+                    code_noise: augment.code_noise,
+                    noise_seed: random.next(),
+                    ..Cut::plain(clip, 0)
+                }
+            })
+            .collect();
+        self.build(&cuts)
+    }
+
+    /// The graph's input for any list of segments.
+    pub(crate) fn build(&self, cuts: &[Cut]) -> Result<Batch> {
+        let model = &self.recipe.model;
+        let frames = self.recipe.training.segment_frames;
+        let samples = frames * model.hop_samples;
+        let taps = model.decoder.prior.map_or(0, |prior| prior.taps);
+        let batch = cuts.len();
+
+        let mut codes = Vec::with_capacity(batch * (samples + 2));
+        let mut targets = Vec::with_capacity(batch * samples);
+        let mut features = Vec::new();
+        let mut log_level = Vec::with_capacity(batch * frames);
+        let mut excitation = Vec::with_capacity(batch * samples * 2 * model.condition.excitation_harmonics);
+        let mut prior_basis = Vec::new();
+        let mut encoder_input = Vec::new();
+        for cut in cuts {
+            let history = taps.max(2);
+            let clean = segment_codes(cut, model.hop_samples, frames, history);
+            targets.extend_from_slice(&clean[history..]);
+            let noisy = disturb(&clean, cut.code_noise, cut.noise_seed);
+            codes.extend_from_slice(&noisy[history - 2..history + samples]);
+            self.frame_features(cut, frames, &mut features, &mut log_level);
+            self.harmonics(cut, frames, &noisy, &mut excitation, &mut prior_basis);
+            self.encoder_segment(cut, frames, &mut encoder_input);
+        }
+
+        let device = &Device::Cpu;
+        let channels = features.len() / (batch * frames);
+        let encoder_input = match model.encoder {
+            EncoderConfig::Mel { mels, .. } => {
+                let width = frames + self.context.past_frames + self.context.future_frames;
+                Tensor::from_vec(encoder_input, (batch, width, mels + 1), device)?.transpose(1, 2)?.contiguous()?
+            }
+            _ => Tensor::from_vec(encoder_input, (batch, 1, samples), device)?,
+        };
+        Ok(Batch {
+            encoder_input,
+            decoder_input: DecoderInput {
+                singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
+                features: Tensor::from_vec(features, (batch, frames, channels), device)?,
+                codes: Arc::from(codes),
+                excitation: Arc::from(excitation),
+                prior_basis: Arc::from(prior_basis),
+                log_level: Tensor::from_vec(log_level, (batch, frames), device)?,
+                targets: Arc::from(targets),
+            },
+        })
+    }
+
+    fn frame_features(&self, cut: &Cut, frames: usize, features: &mut Vec<f32>, log_level: &mut Vec<f32>) {
+        let condition = &self.recipe.model.condition;
+        for frame in &cut.clip.frames[cut.start_frame..cut.start_frame + frames] {
+            let loudness = shift_loudness(frame.loudness, cut.gain);
+            if condition.f0 {
+                features.push(if frame.voiced { (frame.f0_hz * cut.f0_ratio / 220.0).log2() } else { 0.0 });
+                features.push(f32::from(u8::from(frame.voiced)));
+            }
+            if condition.loudness {
+                features.push(loudness);
+            }
+            log_level.push((level(loudness) + 0.001).ln());
+        }
+    }
+
+    /// The decoder's excitation and the prior's regressors, sample by sample.
+    fn harmonics(&self, cut: &Cut, frames: usize, noisy: &[u8], excitation: &mut Vec<f32>, prior_basis: &mut Vec<f32>) {
+        let model = &self.recipe.model;
+        let hop = model.hop_samples;
+        let (taps, prior_harmonics) = model.decoder.prior.map_or((0, 0), |prior| (prior.taps, prior.harmonics));
+        let history = taps.max(2);
+        let excited = model.condition.excitation_harmonics;
+        let count = excited.max(prior_harmonics);
+        let phases = segment_phases(cut, model, frames);
+        let mut sines = vec![0.0; phases.len() * count];
+        let mut cosines = sines.clone();
+        harmonic_waves(&phases, count, &mut sines, &mut cosines);
+        let values = mu_law::values();
+        let highest_hz = 0.475 * model.sample_rate_hz as f32;
+        for index in 0..frames {
+            let frame = &cut.clip.frames[cut.start_frame + index];
+            let f0_hz = frame.f0_hz * cut.f0_ratio;
+            let voiced = if frame.voiced { 1.0 } else { 0.0 };
+            let scale = voiced * level(shift_loudness(frame.loudness, cut.gain));
+            let audible = ((highest_hz / f0_hz).ceil() as usize - 1).min(prior_harmonics);
+            for sample in index * hop..(index + 1) * hop {
+                let sines = &sines[sample * count..(sample + 1) * count];
+                let cosines = &cosines[sample * count..(sample + 1) * count];
+                excitation.extend(sines[..excited].iter().map(|value| value * voiced));
+                excitation.extend(cosines[..excited].iter().map(|value| value * voiced));
+                // Sample t's own code stands at `history + t`; tap j reads the code j before it.
+                prior_basis.extend((1..=taps).map(|tap| values[usize::from(noisy[history + sample - tap])]));
+                for waves in [sines, cosines] {
+                    prior_basis.extend(waves[..audible].iter().map(|value| value * scale));
+                    prior_basis.extend(std::iter::repeat_n(0.0, prior_harmonics - audible));
+                }
+            }
+        }
+    }
+
+    fn encoder_segment(&self, cut: &Cut, frames: usize, input: &mut Vec<f32>) {
+        let model = &self.recipe.model;
+        let EncoderConfig::Mel { mels, .. } = model.encoder else {
+            let first = cut.start_frame * model.hop_samples;
+            let scale = if cut.invert { -cut.gain } else { cut.gain };
+            input.extend(cut.clip.waveform[first..first + frames * model.hop_samples].iter().map(|x| x * scale));
+            return;
+        };
+        let view = &cut.clip.views[cut.view];
+        let width = mels + 1;
+        let last = view.len() / width;
+        for index in 0..frames + self.context.past_frames + self.context.future_frames {
+            let position = cut.start_frame + index;
+            // Before the clip there is silence, as after a reset of the streaming encoder; beyond its end as well.
+            if position < self.context.past_frames || position - self.context.past_frames >= last {
+                input.extend(std::iter::repeat_n(0.0, mels));
+                input.push(LOUDNESS_FLOOR);
+            } else {
+                let frame = &view[(position - self.context.past_frames) * width..][..width];
+                input.extend_from_slice(&frame[..mels]);
+                input.push(shift_loudness(frame[mels], cut.gain));
+            }
+        }
+    }
+}
+
+/// Mu-law codes of a segment with `history` codes of its past in front.
+fn segment_codes(cut: &Cut, hop: usize, frames: usize, history: usize) -> Vec<u8> {
+    let first = cut.start_frame * hop;
+    let scale = if cut.invert { -cut.gain } else { cut.gain };
+    let code = |position: usize| mu_law::encode(scale * cut.clip.emphasised[position]);
+    (0..history + frames * hop)
+        .map(|index| (first + index).checked_sub(history).map_or(SILENCE_CODE, code))
+        .collect()
+}
+
+/// The F0 phase of every sample: as sung, or the running sum of an F0 that was not sung.
+fn segment_phases(cut: &Cut, model: &ModelConfig, frames: usize) -> Vec<u32> {
+    let hop = model.hop_samples;
+    let range = cut.start_frame..cut.start_frame + frames;
+    let mut phases = cut.clip.phase[range.start * hop..range.end * hop].to_vec();
+    if cut.f0_ratio != 1.0 {
+        let mut running = F0Phase::new(model.sample_rate_hz);
+        for (frame, phases) in cut.clip.frames[range].iter().zip(phases.chunks_exact_mut(hop)) {
+            running.hop(frame.f0_hz * cut.f0_ratio, frame.voiced, phases);
+        }
+    }
+    if cut.invert {
+        phases.iter_mut().for_each(|phase| *phase = phase.wrapping_add(1 << 31));
+    }
+    phases
+}
+
+/// Codes changed by up to `largest` steps either way, saturating.
+fn disturb(codes: &[u8], largest: i32, seed: u64) -> Vec<u8> {
+    if largest == 0 {
+        return codes.to_vec();
+    }
+    let mut random = Generator::new(seed, 0);
+    let width = 2 * largest as usize + 1;
+    codes
+        .iter()
+        .map(|&code| (i32::from(code) + random.below(width) as i32 - largest).clamp(0, 255) as u8)
+        .collect()
+}
+
+/// The loudness feature of a frame played with another gain.
+fn shift_loudness(loudness: f32, gain: f32) -> f32 {
+    (loudness + 2.0 * gain.ln() / 3.0).clamp(LOUDNESS_FLOOR, LOUDNESS_CEILING)
+}
+
+/// The singer of a conversion in validation: the one after the clip's own.
+pub(crate) fn other_singer(singer: usize, singers: usize) -> usize {
+    (singer + 1) % singers
+}
+
+/// Samples of one training step, scored or not.
+pub(crate) fn samples_per_step(recipe: &Recipe) -> usize {
+    recipe.training.batch * recipe.training.segment_frames * recipe.model.hop_samples
+}

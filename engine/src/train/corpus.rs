@@ -1,0 +1,414 @@
+//! The training audio: `DIR/<singer>/*.wav|flac|...` read, resampled and analysed into clips.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use thiserror::Error;
+
+use super::random::Generator;
+use super::recipe::{AugmentConfig, Recipe};
+use crate::decode::F0Phase;
+use crate::files::{FileError, Sound, find_sounds};
+use crate::signal::analysis::Analyzer;
+use crate::signal::emphasis::PreEmphasis;
+use crate::signal::mel::{MelBank, RunningMean};
+use crate::signal::resample::Resampler;
+use crate::voice::{EncoderConfig, ModelConfig};
+
+/// Silence that every clip gets at its end, so that the look-ahead of its last frames is there.
+const TAIL_HOPS: usize = 8;
+
+/// Why a folder could not be trained on.
+#[derive(Debug, Error)]
+pub enum CorpusError {
+    /// The folder has no singers.
+    #[error("{path} has no singer folders with sound: expected DIR/<singer>/*.wav (or flac, mp3, ogg, m4a, aiff)")]
+    NoSingers {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A singer has too little sound.
+    #[error("singer {singer} has {clips} usable clips in {path}; {needed} are needed (validation takes some)")]
+    TooLittle {
+        /// The singer.
+        singer: String,
+        /// The singer's folder.
+        path: PathBuf,
+        /// Clips that could be used.
+        clips: usize,
+        /// Clips needed.
+        needed: usize,
+    },
+    /// A folder could not be listed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// What one hop of a clip is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    pub(crate) f0_hz: f32,
+    pub(crate) voiced: bool,
+    pub(crate) loudness: f32,
+    pub(crate) mean_square: f32,
+}
+
+/// One file of one singer, analysed.
+pub(crate) struct Clip {
+    pub(crate) singer: usize,
+    /// Samples as read, at the model's rate, a whole number of hops.
+    pub(crate) waveform: Vec<f32>,
+    /// The same, pre-emphasised.
+    pub(crate) emphasised: Vec<f32>,
+    /// F0 phase of every sample, turned so that the first harmonic's phase is the one that was sung.
+    pub(crate) phase: Vec<u32>,
+    pub(crate) frames: Vec<Frame>,
+    /// Encoder inputs `[frames][mels + 1]`: the clip itself first, then its augmented views. Empty without mel frames.
+    pub(crate) views: Vec<Vec<f32>>,
+    /// The same clip played backwards, if the recipe asks for it.
+    pub(crate) reversed: Option<Box<Clip>>,
+}
+
+/// All clips of all singers.
+pub struct Corpus {
+    /// Names of the singers, sorted: the folders' names.
+    pub singers: Vec<String>,
+    /// Median F0 of each singer over voiced frames, in Hz.
+    pub median_f0_hz: Vec<f32>,
+    /// Minutes of each singer.
+    pub minutes: Vec<f32>,
+    /// Files that were left out, with the reason.
+    pub dropped: Vec<(PathBuf, String)>,
+    /// Mean level-free log-mel frame over all singers; empty without mel frames.
+    pub mel_mean: Vec<f32>,
+    /// Training clips of each singer.
+    training: Vec<Vec<Clip>>,
+    /// Validation clips of each singer.
+    validation: Vec<Vec<Clip>>,
+}
+
+impl Corpus {
+    /// Reads and analyses every file below `root`, in parallel. `progress` is told of each finished file.
+    pub fn load(root: &Path, recipe: &Recipe, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Self, CorpusError> {
+        let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
+            .map_err(|source| FileError::Open { path: root.into(), source })?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.is_dir())
+            .collect();
+        folders.sort();
+        let mut files = Vec::new();
+        let mut singers = Vec::new();
+        for folder in folders {
+            let found = find_sounds(&folder)?;
+            if let (false, Some(name)) = (found.is_empty(), folder.file_name()) {
+                files.extend(found.into_iter().map(|path| (singers.len(), path)));
+                singers.push(name.to_string_lossy().into_owned());
+            }
+        }
+        if singers.is_empty() {
+            return Err(CorpusError::NoSingers { path: root.into() });
+        }
+
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        let total = files.len();
+        let read: Vec<_> = files
+            .par_iter()
+            .map(|(singer, path)| {
+                let draft = Draft::read(path, *singer, recipe);
+                progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
+                draft
+            })
+            .collect();
+        let mut dropped = Vec::new();
+        let mut drafts: Vec<Vec<Draft>> = singers.iter().map(|_| Vec::new()).collect();
+        for ((singer, path), draft) in files.iter().zip(read) {
+            match draft {
+                Ok(draft) => drafts[*singer].push(draft),
+                Err(reason) => dropped.push((path.clone(), reason)),
+            }
+        }
+
+        let held_out = recipe.training.validation_clips;
+        for (singer, drafts) in drafts.iter().enumerate() {
+            if drafts.len() < 2 * held_out {
+                return Err(CorpusError::TooLittle {
+                    singer: singers[singer].clone(),
+                    path: root.join(&singers[singer]),
+                    clips: drafts.len(),
+                    needed: 2 * held_out,
+                });
+            }
+        }
+        let mel_mean = mean_of_singers(&drafts);
+        let hops_per_minute = 60.0 * recipe.model.sample_rate_hz as f32 / recipe.model.hop_samples as f32;
+        let minutes = drafts
+            .iter()
+            .map(|drafts| drafts.iter().map(|draft| draft.frames.len()).sum::<usize>() as f32 / hops_per_minute)
+            .collect();
+        let median_f0_hz = drafts.iter().map(|drafts| median_f0(drafts)).collect();
+        let mut training = Vec::new();
+        let mut validation = Vec::new();
+        for drafts in drafts {
+            let clips: Vec<Clip> = drafts.into_par_iter().map(|draft| draft.finish(recipe, &mel_mean)).collect();
+            // Evenly spread over the sorted files, so that every register and folder is among them.
+            let stride = clips.len() / held_out;
+            let (held, kept): (Vec<_>, Vec<_>) = clips
+                .into_iter()
+                .enumerate()
+                .partition(|(index, _)| index % stride == stride / 2 && index / stride < held_out);
+            validation.push(held.into_iter().map(|(_, clip)| clip).collect());
+            training.push(kept.into_iter().map(|(_, clip)| clip).collect());
+        }
+        Ok(Self { singers, median_f0_hz, minutes, dropped, mel_mean, training, validation })
+    }
+
+    /// A training clip of a singer, drawn in proportion to its length.
+    pub(crate) fn draw_training_clip(&self, singer: usize, segment_frames: usize, random: &mut Generator) -> &Clip {
+        let clips = &self.training[singer];
+        let weight = |clip: &Clip| clip.frames.len() - segment_frames + 1;
+        let mut left = random.below(clips.iter().map(weight).sum());
+        for clip in clips {
+            if left < weight(clip) {
+                return clip;
+            }
+            left -= weight(clip);
+        }
+        &clips[clips.len() - 1]
+    }
+
+    /// The validation clips, singer by singer.
+    pub(crate) fn validation_clips(&self) -> impl Iterator<Item = &Clip> {
+        self.validation.iter().flatten()
+    }
+}
+
+/// A clip before the corpus-wide mel mean is known.
+struct Draft {
+    singer: usize,
+    waveform: Vec<f32>,
+    frames: Vec<Frame>,
+    /// Level-free log-mel frames `[frames][mels]` of each view; the clip itself first.
+    raw_views: Vec<Vec<f32>>,
+    reversed: Option<Box<Draft>>,
+}
+
+impl Draft {
+    fn read(path: &Path, singer: usize, recipe: &Recipe) -> Result<Self, String> {
+        let model = &recipe.model;
+        let sound = Sound::read(path).map_err(|error| error.to_string())?;
+        let mono = sound.mono();
+        if mono.iter().any(|sample| !sample.is_finite()) {
+            return Err("it has samples that are not numbers".into());
+        }
+        let mut waveform = resample(&mono, sound.rate_hz, model.sample_rate_hz);
+        waveform.truncate(waveform.len() / model.hop_samples * model.hop_samples);
+        // A segment must fit, and the first unscored samples must not be all there is.
+        let shortest = recipe.training.segment_frames;
+        if waveform.len() < shortest * model.hop_samples {
+            return Err(format!("it is shorter than one training segment ({shortest} frames)"));
+        }
+        let name = path.to_string_lossy();
+        let seed = name.bytes().fold(recipe.training.seed, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+        let reversed = (recipe.augment.reverse > 0.0).then(|| {
+            let backwards = waveform.iter().rev().copied().collect();
+            Box::new(Self::analyse(backwards, singer, model, &recipe.augment, seed ^ 1, None))
+        });
+        Ok(Self::analyse(waveform, singer, model, &recipe.augment, seed, reversed))
+    }
+
+    fn analyse(
+        waveform: Vec<f32>,
+        singer: usize,
+        model: &ModelConfig,
+        augment: &AugmentConfig,
+        seed: u64,
+        reversed: Option<Box<Draft>>,
+    ) -> Self {
+        let hop = model.hop_samples;
+        let hops = waveform.len() / hop;
+        let mut analyzer = Analyzer::new(model, None);
+        let silence = vec![0.0; hop];
+        let mut frames = Vec::with_capacity(hops);
+        let mut raw = Vec::new();
+        for index in 0..hops + analyzer.look_ahead_hops() {
+            let input = if index < hops { &waveform[index * hop..][..hop] } else { &silence };
+            if let Some(frame) = analyzer.push(input) {
+                frames.push(Frame {
+                    f0_hz: frame.f0_hz,
+                    voiced: frame.voiced,
+                    loudness: frame.loudness,
+                    mean_square: frame.mean_square,
+                });
+                raw.extend_from_slice(&frame.mel_raw);
+            }
+        }
+        let mut raw_views = Vec::new();
+        if let EncoderConfig::Mel { mels, .. } = model.encoder {
+            raw_views.push(raw);
+            for view in 0..augment.views {
+                let mut random = Generator::new(seed, 1 + view as u64);
+                raw_views.push(altered_view(&waveform, model, mels, augment, &mut random));
+            }
+        }
+        Self { singer, waveform, frames, raw_views, reversed }
+    }
+
+    fn finish(self, recipe: &Recipe, mel_mean: &[f32]) -> Clip {
+        let model = &recipe.model;
+        let mut emphasised = self.waveform.clone();
+        PreEmphasis::new(model.pre_emphasis).process(&mut emphasised);
+        let phase = sung_phase(&emphasised, &self.frames, model);
+        let views = self.raw_views.iter().map(|raw| normalise(raw, &self.frames, mel_mean, model)).collect();
+        Clip {
+            singer: self.singer,
+            waveform: self.waveform,
+            emphasised,
+            phase,
+            frames: self.frames,
+            views,
+            reversed: self.reversed.map(|draft| Box::new(draft.finish(recipe, mel_mean))),
+        }
+    }
+}
+
+/// The whole sound at another rate, without delay.
+fn resample(samples: &[f32], from_hz: u32, to_hz: u32) -> Vec<f32> {
+    Resampler::convert(samples, from_hz, to_hz)
+}
+
+/// Level-free log-mel frames of the clip with its frequency axis stretched, tilted and with noise.
+fn altered_view(
+    waveform: &[f32],
+    model: &ModelConfig,
+    mels: usize,
+    augment: &AugmentConfig,
+    random: &mut Generator,
+) -> Vec<f32> {
+    let draw = |range: [f32; 2], random: &mut Generator| random.between(range[0], range[1]);
+    let warp = draw(augment.view_warp, random);
+    let noise_db = draw(augment.view_noise_db, random);
+    let tilt_db = draw(augment.view_tilt_db, random);
+    let power = waveform.iter().map(|x| x * x).sum::<f32>() / waveform.len() as f32;
+    let noise_level = power.sqrt() * 10f32.powf(-noise_db / 20.0);
+    let noisy: Vec<f32> = waveform.iter().map(|x| x + noise_level * random.normal()).collect();
+
+    let mut bank = MelBank::new(model.sample_rate_hz, mels, f64::from(warp));
+    let window = bank.window_samples();
+    let hop = model.hop_samples;
+    let before = (window / 2) as isize - (hop / 2) as isize;
+    let mut input = vec![0.0; window];
+    let mut view = Vec::with_capacity(waveform.len() / hop * mels);
+    let mut frame = vec![0.0; mels];
+    for index in 0..waveform.len() / hop {
+        let first = (index * hop) as isize - before;
+        for (offset, sample) in input.iter_mut().enumerate() {
+            let position = first + offset as isize;
+            *sample = usize::try_from(position).ok().and_then(|p| noisy.get(p)).copied().unwrap_or(0.0);
+        }
+        bank.frame(&input, &mut frame);
+        // Natural-log power: a tilt of d dB is d ln(10) / 10, spread over the bands around zero.
+        let slope = tilt_db * std::f32::consts::LN_10 / 10.0;
+        view.extend(
+            frame.iter().enumerate().map(|(band, value)| value + slope * (band as f32 / (mels - 1) as f32 - 0.5)),
+        );
+    }
+    view
+}
+
+/// Mel frames as the streaming analyzer gives them to the encoder: the running mean of the take subtracted, halved, the
+/// loudness appended. A view is normalised by its own mean but with the clip's loudness and voicing.
+fn normalise(raw: &[f32], frames: &[Frame], mel_mean: &[f32], model: &ModelConfig) -> Vec<f32> {
+    let mels = mel_mean.len();
+    let mut mean = RunningMean::new(mel_mean, model.hop_samples as f64 / f64::from(model.sample_rate_hz));
+    let mut view = Vec::with_capacity(frames.len() * (mels + 1));
+    for (frame, raw) in frames.iter().zip(raw.chunks_exact(mels)) {
+        mean.update(raw, frame.mean_square, frame.voiced);
+        view.extend(raw.iter().zip(mean.mean()).map(|(raw, mean)| (raw - mean) * 0.5));
+        view.push(frame.loudness);
+    }
+    view
+}
+
+/// The phase of the first harmonic that is actually sung.
+///
+/// The running sum of F0 gives a phase; the waveform times its conjugate is averaged over about 35 ms (two box
+/// windows), and the running phase is turned by the angle that remains (a heterodyne).
+fn sung_phase(emphasised: &[f32], frames: &[Frame], model: &ModelConfig) -> Vec<u32> {
+    let hop = model.hop_samples;
+    let mut running = F0Phase::new(model.sample_rate_hz);
+    let mut phase = vec![0u32; emphasised.len()];
+    for (frame, phase) in frames.iter().zip(phase.chunks_exact_mut(hop)) {
+        running.hop(frame.f0_hz, frame.voiced, phase);
+    }
+    let turn = std::f64::consts::TAU / 2f64.powi(32);
+    let mut products: Vec<(f64, f64)> = Vec::with_capacity(phase.len());
+    for (index, (&phase, &sample)) in phase.iter().zip(emphasised).enumerate() {
+        let (sine, cosine) = (f64::from(phase) * turn).sin_cos();
+        let gate = if frames[index / hop].voiced { f64::from(sample) } else { 0.0 };
+        products.push((gate * cosine, -gate * sine));
+    }
+    let rate = model.sample_rate_hz as f64;
+    let smooth = box_mean(&box_mean(&products, (0.0125 * rate) as usize), (0.005 * rate) as usize);
+    phase
+        .iter()
+        .zip(smooth)
+        .map(|(&phase, (real, imaginary))| {
+            // Turned by the product's angle, the first harmonic is a cosine of the phase.
+            let angle = imaginary.atan2(real) / turn;
+            phase.wrapping_add(angle.round() as i64 as u32)
+        })
+        .collect()
+}
+
+/// Sums over windows that reach `half` samples to both sides.
+fn box_mean(values: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
+    let mut sums = Vec::with_capacity(values.len() + 1);
+    let mut total = (0.0, 0.0);
+    sums.push(total);
+    for value in values {
+        total = (total.0 + value.0, total.1 + value.1);
+        sums.push(total);
+    }
+    (0..values.len())
+        .map(|index| {
+            let (low, high) = (index.saturating_sub(half), (index + half + 1).min(values.len()));
+            (sums[high].0 - sums[low].0, sums[high].1 - sums[low].1)
+        })
+        .collect()
+}
+
+/// Mean level-free log-mel frame: over the loud voiced frames of each singer, then over singers.
+fn mean_of_singers(drafts: &[Vec<Draft>]) -> Vec<f32> {
+    let Some(raw) = drafts.first().and_then(|drafts| drafts.first()).and_then(|draft| draft.raw_views.first()) else {
+        return Vec::new();
+    };
+    let mels = raw.len() / drafts[0][0].frames.len();
+    let mut mean = vec![0f64; mels];
+    for drafts in drafts {
+        let mut sum = vec![0f64; mels];
+        let mut count = 0f64;
+        for draft in drafts {
+            let loudest = draft.frames.iter().map(|frame| frame.loudness).fold(f32::MIN, f32::max);
+            for (frame, raw) in draft.frames.iter().zip(draft.raw_views[0].chunks_exact(mels)) {
+                if frame.voiced && frame.loudness > loudest - 3.5 / 3.0 {
+                    sum.iter_mut().zip(raw).for_each(|(sum, value)| *sum += f64::from(*value));
+                    count += 1.0;
+                }
+            }
+        }
+        mean.iter_mut().zip(&sum).for_each(|(mean, sum)| *mean += sum / count.max(1.0));
+    }
+    mean.iter().map(|sum| (sum / drafts.len() as f64) as f32).collect()
+}
+
+fn median_f0(drafts: &[Draft]) -> f32 {
+    let frames = drafts.iter().flat_map(|draft| &draft.frames);
+    let mut voiced: Vec<f32> = frames.filter(|frame| frame.voiced).map(|frame| frame.f0_hz).collect();
+    if voiced.is_empty() {
+        return 220.0;
+    }
+    let middle = voiced.len() / 2;
+    *voiced.select_nth_unstable_by(middle, f32::total_cmp).1
+}

@@ -1,0 +1,74 @@
+//! Adam (Kingma & Ba 2015) with a clipped global gradient norm. Its moments are plain vectors, so that a checkpoint
+//! can hold them.
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Result, Tensor};
+
+use crate::model::Parameters;
+
+const BETA_1: f32 = 0.9;
+const BETA_2: f32 = 0.98;
+const EPSILON: f32 = 1e-8;
+
+/// First and second moments of one tensor.
+#[derive(Clone, Default)]
+pub(crate) struct Moments {
+    pub(crate) first: Vec<f32>,
+    pub(crate) second: Vec<f32>,
+}
+
+/// Adam over one set of parameters.
+#[derive(Default)]
+pub(crate) struct Adam {
+    /// Steps made, for the bias correction.
+    pub(crate) steps: u64,
+    /// Moments by tensor name.
+    pub(crate) moments: BTreeMap<String, Moments>,
+}
+
+impl Adam {
+    /// One step. Tensors without a gradient stay as they are. Returns the gradient's global norm before clipping; a
+    /// gradient that is not finite changes nothing.
+    pub(crate) fn step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &GradStore,
+        learning_rate: f32,
+        largest_norm: f32,
+    ) -> Result<f32> {
+        let mut collected = Vec::new();
+        let mut square = 0f64;
+        for (name, var) in parameters.iter() {
+            if let Some(gradient) = gradients.get(var.as_tensor()) {
+                let gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+                square += gradient.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+                collected.push((name, var, gradient));
+            }
+        }
+        let norm = square.sqrt() as f32;
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        let clip = if norm > largest_norm { largest_norm / norm } else { 1.0 };
+        self.steps += 1;
+        let correction_1 = 1.0 - f64::from(BETA_1).powi(self.steps as i32) as f32;
+        let correction_2 = 1.0 - f64::from(BETA_2).powi(self.steps as i32) as f32;
+        for (name, var, gradient) in collected {
+            let moments = self.moments.entry(name.to_string()).or_default();
+            moments.first.resize(gradient.len(), 0.0);
+            moments.second.resize(gradient.len(), 0.0);
+            let mut values: Vec<f32> = var.flatten_all()?.to_vec1()?;
+            let state = moments.first.iter_mut().zip(&mut moments.second);
+            for ((value, gradient), (first, second)) in values.iter_mut().zip(&gradient).zip(state) {
+                let gradient = gradient * clip;
+                *first += (1.0 - BETA_1) * (gradient - *first);
+                *second += (1.0 - BETA_2) * (gradient * gradient - *second);
+                *value -= learning_rate * (*first / correction_1) / ((*second / correction_2).sqrt() + EPSILON);
+            }
+            var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu)?)?;
+        }
+        Ok(norm)
+    }
+}

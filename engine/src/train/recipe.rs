@@ -1,0 +1,169 @@
+//! A recipe: a TOML file with the model's sizes and everything the trainer does.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::voice::{ConfigError, ModelConfig, Sampling};
+
+/// A training recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What the bank's card will say.
+    pub card: CardConfig,
+    /// Sizes and switches of the networks.
+    pub model: ModelConfig,
+    /// How the trained decoder draws its samples.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// The loop.
+    pub training: TrainingConfig,
+    /// What is done to the audio before it is shown to the network.
+    pub augment: AugmentConfig,
+}
+
+/// What the card of a trained bank says beyond its sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardConfig {
+    /// Name of the bank.
+    pub name: String,
+    /// Licence of the bank.
+    pub licence: String,
+    /// Notices that the sources ask to be passed on.
+    #[serde(default)]
+    pub notices: Vec<String>,
+    /// On what consent the singers' voices are used.
+    pub consent: String,
+    /// What it was trained on, in words.
+    pub trained_on: String,
+}
+
+/// The training loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Segments of one step.
+    pub batch: usize,
+    /// Frames of one segment.
+    pub segment_frames: usize,
+    /// Samples at a segment's start that are not scored, since their past is missing.
+    pub unscored_samples: usize,
+    /// Peak learning rate of Adam.
+    pub learning_rate: f32,
+    /// Steps over which the rate rises from zero.
+    pub warm_up_steps: u64,
+    /// Share of all steps, at the end, over which the rate falls to a fiftieth (half a cosine).
+    pub decay_share: f32,
+    /// Largest global norm of a step's gradient.
+    pub gradient_norm: f32,
+    /// Decay of the running average of the weights that the bank is made of; 0 takes the weights as they are.
+    pub average_decay: f32,
+    /// The singer-confusion strength lambda.
+    pub confusion: f32,
+    /// Steps over which the confusion rises to its strength.
+    pub confusion_warm_up_steps: u64,
+    /// Clips of each singer kept for validation.
+    pub validation_clips: usize,
+    /// Steps between two validations, with a checkpoint, a chart and a bank each.
+    pub validate_every: u64,
+    /// The run stops if, at this step, a wrong F0 (a tritone off) costs less than `tritone_bits` more per sample:
+    /// a decoder that ignores F0 sings noise, and its loss hides that. 0 switches the test off.
+    pub tritone_step: u64,
+    /// See `tritone_step`.
+    pub tritone_bits: f32,
+}
+
+/// What is done to the audio before it is shown to the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentConfig {
+    /// Probability of a time-reversed segment (with `invert`, the paper's four-fold scheme).
+    pub reverse: f32,
+    /// Probability of a sign-inverted segment.
+    pub invert: f32,
+    /// Largest change of the decoder's past codes, uniform in both directions: it meets its own errors when it sings.
+    pub code_noise: i32,
+    /// A segment is played at a level drawn from this range.
+    pub gain_db: [f32; 2],
+    /// Other views of each clip for the encoder alone (mel encoder only): the frequency axis stretched, noise and a
+    /// tilt added, so that the latent keeps the words and loses the vocal tract and the room.
+    pub views: usize,
+    /// Stretch of the frequency axis in a view, drawn once per clip and view.
+    pub view_warp: [f32; 2],
+    /// Signal-to-noise ratio of a view.
+    pub view_noise_db: [f32; 2],
+    /// Linear spectral tilt of a view over the band, in dB.
+    pub view_tilt_db: [f32; 2],
+}
+
+/// Why a recipe was refused.
+#[derive(Debug, Error)]
+pub enum RecipeError {
+    /// The file could not be read.
+    #[error("cannot read recipe {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// It is not a recipe.
+    #[error("recipe {path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The cause, with line and column.
+        source: Box<toml::de::Error>,
+    },
+    /// No model can be built from it.
+    #[error("recipe {path}: {source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: ConfigError,
+    },
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecipeError::Read { path: path.into(), source })?;
+        let recipe: Self = toml::from_str(&text)
+            .map_err(|source| RecipeError::Parse { path: path.into(), source: Box::new(source) })?;
+        recipe.check().map_err(|source| RecipeError::Config { path: path.into(), source })?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.model.check()?;
+        let training = &self.training;
+        let refuse = |what: &str| Err(ConfigError(what.to_string()));
+        if training.batch == 0 || training.segment_frames == 0 || training.steps == 0 {
+            return refuse("training.batch, segment_frames and steps must be at least 1");
+        }
+        if training.unscored_samples >= training.segment_frames * self.model.hop_samples {
+            return refuse("training.unscored_samples leaves nothing of a segment to score");
+        }
+        if training.validate_every == 0 || training.validation_clips == 0 {
+            return refuse("training.validate_every and validation_clips must be at least 1");
+        }
+        let finite = [training.learning_rate, training.gradient_norm, training.confusion, training.decay_share];
+        if finite.iter().any(|value| !value.is_finite() || *value < 0.0) || !(0.0..1.0).contains(&training.average_decay) {
+            return refuse("training rates must be finite and not negative, average_decay in [0, 1)");
+        }
+        let ranges = [self.augment.gain_db, self.augment.view_warp, self.augment.view_noise_db, self.augment.view_tilt_db];
+        if ranges.iter().any(|[low, high]| low > high) {
+            return refuse("an augment range must be [low, high]");
+        }
+        Ok(())
+    }
+}

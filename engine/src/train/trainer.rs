@@ -1,0 +1,413 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::batch::{Batcher, Cut, other_singer, samples_per_step};
+use super::chart::{self, CSV_HEADER, Point};
+use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
+use super::corpus::{Corpus, CorpusError};
+use super::optimizer::Adam;
+use super::recipe::{Recipe, RecipeError};
+use crate::files::{Encoding, FileError, Sound};
+use crate::model::{Confusion, Decoder, Parameters, encode};
+use crate::stream::{Settings, StreamError, convert};
+use crate::voice::{Card, FORMAT_VERSION, Singer, VoiceBank, VoiceError};
+
+/// Why a training run ended early or could not start.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The training audio.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The bank that was to be saved.
+    #[error(transparent)]
+    Voice(#[from] VoiceError),
+    /// A preview that was to be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A preview that was to be rendered.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The output folder.
+    #[error("output folder {path}: {source}")]
+    Output {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The graph.
+    #[error("training graph: {0}")]
+    Graph(#[from] candle_core::Error),
+    /// The loss is no longer a number.
+    #[error("the loss is not finite at step {step}; lower training.learning_rate or gradient_norm in the recipe")]
+    Diverged {
+        /// The step.
+        step: u64,
+    },
+    /// The decoder ignores F0.
+    #[error(
+        "stopped at step {step}: a wrong F0 costs only {bits:.2} bits per sample (the recipe asks for {needed:.2}), \
+         so the decoder ignores it and would sing noise; give it condition.f0 and a prior, or train on cleaner voices"
+    )]
+    IgnoresF0 {
+        /// The step.
+        step: u64,
+        /// Measured.
+        bits: f32,
+        /// Asked for.
+        needed: f32,
+    },
+}
+
+/// What is told after every step.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Bits per sample of this step's batch.
+    pub bits: f32,
+    /// Bits per sample of the last validation, if there was one.
+    pub validation_bits: Option<f32>,
+    /// What a wrong F0 cost in the last validation, in bits per sample.
+    pub tritone_bits: Option<f32>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Steps done in all.
+    pub steps: u64,
+    /// False if it was asked to stop before the recipe's last step.
+    pub finished: bool,
+    /// The bank that was saved last.
+    pub bank: PathBuf,
+}
+
+/// One run: parameters, optimizers and the folder they are kept in.
+pub struct Trainer<'a> {
+    recipe: &'a Recipe,
+    corpus: &'a Corpus,
+    batcher: Batcher<'a>,
+    folder: PathBuf,
+    parameters: Parameters,
+    adam: Adam,
+    confusion: Confusion,
+    confusion_adam: Adam,
+    /// Running average of the parameters, which the bank is made of.
+    average: BTreeMap<String, Vec<f32>>,
+    step: u64,
+    points: Vec<Point>,
+    run: String,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run in `folder`: goes on from its checkpoint if there is one, starts anew otherwise.
+    pub fn new(recipe: &'a Recipe, corpus: &'a Corpus, folder: &Path) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(folder.join("previews"))
+            .map_err(|source| TrainError::Output { path: folder.into(), source })?;
+        let singers = corpus.singers.len();
+        let seed = recipe.training.seed;
+        let parameters = Parameters::new(&recipe.model, singers, seed)?;
+        if !corpus.mel_mean.is_empty() {
+            parameters.set("encoder.mel_mean", &corpus.mel_mean)?;
+        }
+        let mut trainer = Self {
+            recipe,
+            corpus,
+            batcher: Batcher::new(recipe, corpus),
+            folder: folder.into(),
+            average: parameters.values()?,
+            parameters,
+            adam: Adam::default(),
+            confusion: Confusion::new(recipe.model.latent_size, singers, seed ^ 0xC0F)?,
+            confusion_adam: Adam::default(),
+            step: 0,
+            points: Vec::new(),
+            run: run_identity(recipe, corpus),
+        };
+        trainer.resume()?;
+        Ok(trainer)
+    }
+
+    /// Steps done so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Trains until the recipe's last step or until `stop` is set; saves in both cases.
+    pub fn run(&mut self, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<Summary, TrainError> {
+        let training = &self.recipe.training;
+        let mut recent = Recent::default();
+        let mut started = Instant::now();
+        while self.step < training.steps && !stop.load(Ordering::Relaxed) {
+            let (bits, accuracy) = self.train_step()?;
+            self.step += 1;
+            recent.add(bits, accuracy);
+            progress(Progress {
+                step: self.step,
+                steps: training.steps,
+                bits,
+                validation_bits: self.points.last().map(|point| point.validation_bits),
+                tritone_bits: self.points.last().map(|point| point.tritone_bits),
+            });
+            let gate = self.step == training.tritone_step;
+            if self.step % training.validate_every == 0 || gate || self.step == training.steps {
+                let samples = recent.steps * samples_per_step(self.recipe) as u64;
+                let rate = samples as f32 / started.elapsed().as_secs_f32();
+                let mut point = self.validate()?;
+                (point.train_bits, point.confusion_accuracy) = recent.take();
+                point.samples_per_second = rate;
+                self.points.push(point);
+                self.save(true)?;
+                if gate && point.tritone_bits < training.tritone_bits {
+                    let (step, bits) = (self.step, point.tritone_bits);
+                    return Err(TrainError::IgnoresF0 { step, bits, needed: training.tritone_bits });
+                }
+                started = Instant::now();
+            }
+        }
+        self.save(false)?;
+        Ok(Summary { steps: self.step, finished: self.step >= training.steps, bank: self.bank_path() })
+    }
+
+    /// One step of phase I: reconstruction, and the classifier against the encoder. Returns bits per sample and the
+    /// classifier's accuracy.
+    fn train_step(&mut self) -> Result<(f32, f32), TrainError> {
+        let training = &self.recipe.training;
+        let batch = self.batcher.training(self.step)?;
+        let latent = encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?;
+        let decoder = Decoder::new(&self.recipe.model, &self.parameters);
+        let scored = (samples_per_step(self.recipe) - training.batch * training.unscored_samples) as f64;
+        let nats = (decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?.sum_all()? / scored)?;
+
+        let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
+        let strength = f64::from(training.confusion) * warm_up;
+        let logits = self.confusion.logits(&latent, strength)?;
+        let singers = Tensor::new(batch.decoder_input.singers.as_slice(), &Device::Cpu)?;
+        let accuracy = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?.mean_all()?;
+        let loss = (&nats + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
+
+        let bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
+        if !bits.is_finite() {
+            return Err(TrainError::Diverged { step: self.step });
+        }
+        let gradients = loss.backward()?;
+        let rate = learning_rate(self.recipe, self.step);
+        self.adam.step(&self.parameters, &gradients, rate, training.gradient_norm)?;
+        self.confusion_adam.step(&self.confusion.parameters, &gradients, CONFUSION_RATE, training.gradient_norm)?;
+        self.update_average()?;
+        Ok((bits, accuracy.to_scalar::<f32>()?))
+    }
+
+    fn update_average(&mut self) -> Result<(), TrainError> {
+        // Early on the average follows quickly: the first weights are noise.
+        let decay = self.recipe.training.average_decay.min((1 + self.step) as f32 / (10 + self.step) as f32);
+        for (name, values) in self.parameters.values()? {
+            if let Some(average) = self.average.get_mut(&name) {
+                average.iter_mut().zip(&values).for_each(|(mean, value)| *mean += (1.0 - decay) * (value - *mean));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bits per sample on held-out clips with the averaged weights: as sung, with F0 a tritone off, with another
+    /// singer's embedding.
+    fn validate(&self) -> Result<Point, TrainError> {
+        let averaged = Parameters::new(&self.recipe.model, self.corpus.singers.len(), 0)?;
+        for (name, values) in &self.average {
+            averaged.set(name, values)?;
+        }
+        let frames = self.recipe.training.segment_frames;
+        let plain: Vec<Cut> = self
+            .corpus
+            .validation_clips()
+            .flat_map(|clip| {
+                let last = clip.frames.len() - frames;
+                [last / 4, 3 * last / 4].map(|start| Cut::plain(clip, start))
+            })
+            .collect();
+        let tritone: Vec<Cut> =
+            plain.iter().map(|cut| Cut { f0_ratio: std::f32::consts::SQRT_2, ..*cut }).collect();
+        let singers = self.corpus.singers.len();
+        let wrong: Vec<Cut> =
+            plain.iter().map(|cut| Cut { singer: other_singer(cut.singer, singers), ..*cut }).collect();
+        let bits = self.mean_bits(&averaged, &plain)?;
+        Ok(Point {
+            step: self.step,
+            validation_bits: bits,
+            tritone_bits: self.mean_bits(&averaged, &tritone)? - bits,
+            wrong_singer_bits: self.mean_bits(&averaged, &wrong)? - bits,
+            ..Point::default()
+        })
+    }
+
+    fn mean_bits(&self, parameters: &Parameters, cuts: &[Cut]) -> Result<f32, TrainError> {
+        let training = &self.recipe.training;
+        let decoder = Decoder::new(&self.recipe.model, parameters);
+        let mut nats = 0.0;
+        for cuts in cuts.chunks(training.batch) {
+            let batch = self.batcher.build(cuts)?;
+            let latent = encode(&self.recipe.model, parameters, &batch.encoder_input)?.detach();
+            let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
+            nats += f64::from(nll.sum_all()?.to_scalar::<f32>()?);
+        }
+        let scored = training.segment_frames * self.recipe.model.hop_samples - training.unscored_samples;
+        Ok((nats / (cuts.len() * scored) as f64 / std::f64::consts::LN_2) as f32)
+    }
+
+    fn bank_path(&self) -> PathBuf {
+        self.folder.join("voice.safetensors")
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.folder.join("checkpoint.safetensors")
+    }
+
+    /// Saves the checkpoint and the bank; with `previews` the curve and the rendered clips as well.
+    fn save(&self, previews: bool) -> Result<(), TrainError> {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.put("model", &self.parameters, &self.adam)?;
+        checkpoint.put("confusion", &self.confusion.parameters, &self.confusion_adam)?;
+        for (name, values) in &self.average {
+            checkpoint.tensors.insert(format!("average.{name}"), values.clone());
+        }
+        checkpoint.facts.insert("step".into(), self.step.to_string());
+        checkpoint.facts.insert("run".into(), self.run.clone());
+        let lines: Vec<String> = self.points.iter().map(Point::csv).collect();
+        checkpoint.facts.insert("points".into(), lines.join("\n"));
+        checkpoint.save(&self.checkpoint_path())?;
+
+        let bank = VoiceBank::new(self.card(), self.average.clone())?;
+        bank.save(&self.bank_path())?;
+        if previews {
+            self.write_curve(&lines)?;
+            self.render_previews(&Arc::new(bank))?;
+        }
+        Ok(())
+    }
+
+    fn write_curve(&self, lines: &[String]) -> Result<(), TrainError> {
+        let path = self.folder.join("curve.csv");
+        let text = format!("{CSV_HEADER}\n{}\n", lines.join("\n"));
+        write_atomically(&path, text.as_bytes()).map_err(|source| TrainError::Output { path, source })?;
+        let path = self.folder.join("curve.png");
+        if let Err(error) = chart::draw(&path, &self.points) {
+            // The figures are in the CSV; a picture is not worth a run.
+            tracing::warn!("cannot draw {}: {error}", path.display());
+        }
+        Ok(())
+    }
+
+    /// The first validation clip of each singer, sung by that singer and by the next, through the real decoder.
+    fn render_previews(&self, bank: &Arc<VoiceBank>) -> Result<(), TrainError> {
+        let rate_hz = self.recipe.model.sample_rate_hz;
+        let singers = self.corpus.singers.len();
+        let per_singer = self.recipe.training.validation_clips;
+        for clip in self.corpus.validation_clips().step_by(per_singer) {
+            for target in [clip.singer, other_singer(clip.singer, singers)] {
+                let settings = Settings { singer: target, ..Settings::default() };
+                let sung = convert(bank, rate_hz, settings, &clip.waveform)?;
+                let name = format!("{}_as_{}.wav", self.corpus.singers[clip.singer], self.corpus.singers[target]);
+                let sound = Sound { rate_hz, channels: vec![sung], encoding: Encoding::Integer(16) };
+                sound.write_wav(&self.folder.join("previews").join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn card(&self) -> Card {
+        let card = &self.recipe.card;
+        let minutes: f32 = self.corpus.minutes.iter().sum();
+        let singers = self.corpus.singers.iter().zip(&self.corpus.median_f0_hz);
+        Card {
+            format_version: FORMAT_VERSION,
+            name: card.name.clone(),
+            singers: singers.map(|(name, &median_f0_hz)| Singer { name: name.clone(), median_f0_hz }).collect(),
+            model: self.recipe.model.clone(),
+            sampling: self.recipe.sampling,
+            trained_on: format!("{} ({minutes:.0} minutes, {} steps)", card.trained_on, self.step),
+            licence: card.licence.clone(),
+            notices: card.notices.clone(),
+            consent: card.consent.clone(),
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), TrainError> {
+        let path = self.checkpoint_path();
+        let Some(checkpoint) = Checkpoint::load(&path)? else { return Ok(()) };
+        let content = |reason: String| CheckpointError::Content { path: path.clone(), reason };
+        let run: String = checkpoint.fact("run").map_err(content)?;
+        if run != self.run {
+            return Err(content("its model, seed or singers differ".into()).into());
+        }
+        checkpoint.take("model", &self.parameters, &mut self.adam).map_err(content)?;
+        checkpoint.take("confusion", &self.confusion.parameters, &mut self.confusion_adam).map_err(content)?;
+        for (name, average) in &mut self.average {
+            let saved = checkpoint.tensors.get(&format!("average.{name}"));
+            *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
+        }
+        self.step = checkpoint.fact("step").map_err(content)?;
+        let lines: String = checkpoint.fact("points").map_err(content)?;
+        self.points = lines.lines().filter_map(Point::parse).collect();
+        Ok(())
+    }
+}
+
+/// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
+const CONFUSION_RATE: f32 = 1e-3;
+
+/// Linear warm-up, flat, then half a cosine down to a fiftieth.
+fn learning_rate(recipe: &Recipe, step: u64) -> f32 {
+    let training = &recipe.training;
+    let warm_up = (step + 1) as f32 / training.warm_up_steps.max(1) as f32;
+    let decay_steps = (training.decay_share * training.steps as f32).max(1.0);
+    let into_decay = 1.0 - (training.steps - step.min(training.steps)) as f32 / decay_steps;
+    let cosine = 0.5 * (1.0 + (std::f32::consts::PI * into_decay.clamp(0.0, 1.0)).cos());
+    training.learning_rate * warm_up.min(1.0) * (0.02 + 0.98 * cosine)
+}
+
+/// What two runs must share to be one: the model, the seed and the singers. Schedules may be changed in between.
+fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {
+    let facts = format!("{:?} {} {:?}", recipe.model, recipe.training.seed, corpus.singers);
+    Sha256::digest(facts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Means since the last validation.
+#[derive(Default)]
+struct Recent {
+    steps: u64,
+    bits: f64,
+    accuracy: f64,
+}
+
+impl Recent {
+    fn add(&mut self, bits: f32, accuracy: f32) {
+        self.steps += 1;
+        self.bits += f64::from(bits);
+        self.accuracy += f64::from(accuracy);
+    }
+
+    fn take(&mut self) -> (f32, f32) {
+        let steps = self.steps.max(1) as f64;
+        let means = ((self.bits / steps) as f32, (self.accuracy / steps) as f32);
+        *self = Self::default();
+        means
+    }
+}
