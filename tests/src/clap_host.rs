@@ -65,8 +65,13 @@ impl Module {
 
     /// A new instance with the plugin's default ports.
     pub fn instance(&self) -> Result<Instance, HostError> {
-        let about = HostInfo::new("Falsetto's test host", "The Falsetto authors", "https://falsetto.example", "0.1.0")
-            .map_err(|e| HostError::Refused(format!("hear about its host: {e}")))?;
+        let about = HostInfo::new(
+            "Falsetto's test host",
+            "The Falsetto authors",
+            "https://falsetto.example",
+            "0.1.0",
+        )
+        .map_err(|e| HostError::Refused(format!("hear about its host: {e}")))?;
         let plugin = PluginInstance::new(
             |_| Shared::default(),
             |_| MainThread::default(),
@@ -128,8 +133,7 @@ impl Instance {
     /// The value that the plugin reads from a text, such as a singer's name.
     pub fn value_of_text(&mut self, parameter: &Parameter, text: &str) -> Result<f64, HostError> {
         let params: PluginParams = self.extension("parameters")?;
-        let unknown =
-            || HostError::UnknownValue { parameter: parameter.name.clone(), text: text.to_owned() };
+        let unknown = || HostError::UnknownValue { parameter: parameter.name.clone(), text: text.to_owned() };
         let text = CString::new(text).map_err(|_| unknown())?;
         params
             .text_to_value(&self.plugin.plugin_handle(), ClapId::new(parameter.id), &text)
@@ -221,9 +225,7 @@ impl Instance {
             }
             audio.join().map_err(|_| HostError::AudioThread("it panicked".into()))?
         });
-        self.plugin
-            .try_deactivate()
-            .map_err(|e| HostError::Refused(format!("be deactivated: {e}")))?;
+        self.plugin.try_deactivate().map_err(|e| HostError::Refused(format!("be deactivated: {e}")))?;
         self.answer_callbacks();
         Ok(Played { latency_samples, ..result? })
     }
@@ -288,9 +290,8 @@ fn play_on_audio_thread(
     frames: usize,
     plan: &Plan,
 ) -> Result<Played, HostError> {
-    let processor = stopped
-        .start_processing()
-        .map_err(|e| HostError::Refused(format!("start processing: {e:?}")))?;
+    let processor =
+        stopped.start_processing().map_err(|e| HostError::Refused(format!("start processing: {e:?}")))?;
     let processor = std::cell::RefCell::new(processor);
     let channels = input.len();
     let mut input_ports = AudioPorts::with_capacity(channels, 1);

@@ -77,5 +77,8 @@ pub fn read_wav(path: &Path) -> Result<(u32, Sound), hound::Error> {
         }
     };
     let channels = usize::from(spec.channels.max(1));
-    Ok((spec.sample_rate, (0..channels).map(|c| samples.iter().copied().skip(c).step_by(channels).collect()).collect()))
+    Ok((
+        spec.sample_rate,
+        (0..channels).map(|c| samples.iter().copied().skip(c).step_by(channels).collect()).collect(),
+    ))
 }

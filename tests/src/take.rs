@@ -8,10 +8,13 @@ use std::f64::consts::TAU;
 /// One second of the song, repeated with another melody note and vowel.
 const NOTES_MIDI: [f64; 8] = [57.0, 59.0, 61.0, 64.0, 62.0, 61.0, 57.0, 52.0];
 /// First three formants of five vowels, in Hz.
-const VOWELS_HZ: [[f64; 3]; 5] =
-    [[730.0, 1090.0, 2440.0], [530.0, 1840.0, 2480.0], [270.0, 2290.0, 3010.0], [570.0, 840.0, 2410.0], [
-        300.0, 870.0, 2240.0,
-    ]];
+const VOWELS_HZ: [[f64; 3]; 5] = [
+    [730.0, 1090.0, 2440.0],
+    [530.0, 1840.0, 2480.0],
+    [270.0, 2290.0, 3010.0],
+    [570.0, 840.0, 2410.0],
+    [300.0, 870.0, 2240.0],
+];
 const NOTE_SECONDS: f64 = 0.5;
 
 /// A sung take, mono, between -1 and 1; the same for the same arguments.

@@ -66,8 +66,7 @@ impl Module {
     /// Loads the folder's library and takes its factory.
     pub fn open(folder: &Path) -> Result<Self, HostError> {
         let path = library_of(folder);
-        let failed =
-            |what, why: String| HostError::Load { path: path.display().to_string(), what, why };
+        let failed = |what, why: String| HostError::Load { path: path.display().to_string(), what, why };
         // SAFETY: the folder is a VST3 plugin that was built from this workspace (or one the caller trusts as much);
         // loading it runs no more than its initialisers.
         let library = unsafe { Library::new(&path) }.map_err(|e| failed("loading", e.to_string()))?;
@@ -195,7 +194,8 @@ impl Instance {
     }
 
     fn run(&mut self, input: &[Vec<f32>], plan: &Plan, past_the_end: bool) -> Result<Played, HostError> {
-        let mode = if plan.pace == Pace::Offline { ProcessModes_::kOffline } else { ProcessModes_::kRealtime };
+        let mode =
+            if plan.pace == Pace::Offline { ProcessModes_::kOffline } else { ProcessModes_::kRealtime };
         let mut setup = ProcessSetup {
             processMode: mode as int32,
             symbolicSampleSize: SymbolicSampleSizes_::kSample32 as int32,

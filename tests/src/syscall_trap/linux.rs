@@ -144,10 +144,7 @@ fn install_handler() -> Result<c_long, TrapError> {
     let mut seen = KernelSigaction { handler: 0, flags: 0, restorer: 0, mask: 0 };
     // SAFETY: reads the action back into a struct of the kernel's layout; 8 is the size of the kernel's signal set.
     let result = unsafe {
-        system_call(
-            libc::SYS_rt_sigaction,
-            [libc::SIGSYS as c_long, 0, &raw mut seen as c_long, 8, 0, 0],
-        )
+        system_call(libc::SYS_rt_sigaction, [libc::SIGSYS as c_long, 0, &raw mut seen as c_long, 8, 0, 0])
     };
     if result < 0 || seen.restorer == 0 {
         return Err(TrapError("libc's signal return cannot be found".into()));
