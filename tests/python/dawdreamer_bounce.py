@@ -22,11 +22,15 @@ def set_by_text(index, text):
     raise SystemExit(f"parameter {index} is never written as {text}")
 
 
-for name, text in task["parameters"]:
-    set_by_text(indices[name], text)
+for name, value in task["settings"]:
+    if isinstance(value, str):
+        set_by_text(indices[name], value)
+    else:
+        plugin.set_parameter(indices[name], value)
 source = engine.make_playback_processor("take", np.stack([take, take]))
 engine.load_graph([(source, []), (plugin, ["take"])])
 engine.render(len(take) / rate)
 sound = np.asarray(engine.get_audio())[:, : len(take)]
 assert sound.shape == (2, len(take)), sound.shape
 sound.astype("<f4").tofile(task["output"])
+print(plugin.get_latency_samples())

@@ -74,7 +74,7 @@ impl Module {
         .map_err(|e| HostError::Refused(format!("hear about its host: {e}")))?;
         let plugin = PluginInstance::new(
             |_| Shared::default(),
-            |_| MainThread::default(),
+            |_| MainThread,
             &self.entry,
             &self.plugin_id,
             &about,
@@ -138,6 +138,14 @@ impl Instance {
         params
             .text_to_value(&self.plugin.plugin_handle(), ClapId::new(parameter.id), &text)
             .ok_or_else(unknown)
+    }
+
+    /// Everything that a parameter of named steps can be set to. A step that is not in use is named `unused ...`.
+    pub fn choices(&mut self, parameter: &str) -> Result<Vec<String>, HostError> {
+        let Parameter { id, min, max, .. } = self.parameter(parameter)?;
+        let texts = (0..=(max - min) as usize).map(|step| self.text_of(id, min + step as f64));
+        let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+        Ok(texts.into_iter().filter(|text| !text.starts_with("unused")).collect())
     }
 
     /// Sets a parameter while the plugin is not playing.

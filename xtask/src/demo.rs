@@ -6,7 +6,7 @@ mod picture;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use falsetto_tests::clap_host::{Instance, Module, Parameter};
+use falsetto_tests::clap_host::Module;
 use falsetto_tests::command::{read_wav, write_wav};
 use falsetto_tests::play::Plan;
 
@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let module = Module::open(&bundles.join("Falsetto.clap"))?;
     let mut conversions = Vec::new();
     for take in &takes {
-        for singer in singers(&mut module.instance()?)? {
+        for singer in module.instance()?.choices(SINGER)? {
             if arguments.singer.as_ref().is_some_and(|only| *only != singer) {
                 continue;
             }
@@ -69,21 +69,6 @@ fn takes_in(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     takes.sort();
     if takes.is_empty() { Err(ChoreError::NoTakes(folder.into())) } else { Ok(takes) }
-}
-
-/// Every singer that the plugin offers, as it writes their names.
-fn singers(instance: &mut Instance) -> Result<Vec<String>> {
-    let Parameter { id, min, max, .. } = instance.parameter(SINGER)?;
-    let mut names: Vec<String> = Vec::new();
-    for step in 0..=(max - min) as usize {
-        let name = instance.text_of(id, min + step as f64)?;
-        // A slot beyond the bank's last singer repeats a name, is blank or does not read back.
-        let known = instance.parameter(SINGER).and_then(|p| instance.value_of_text(&p, &name));
-        if !name.is_empty() && !names.contains(&name) && known.is_ok() {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 fn convert(module: &Module, take: &Path, singer: &str, folder: &Path) -> Result<Conversion> {

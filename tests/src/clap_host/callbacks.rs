@@ -45,7 +45,6 @@ impl HostParamsImplShared for Shared {
     fn request_flush(&self) {}
 }
 
-#[derive(Default)]
 pub struct MainThread;
 
 impl MainThreadHandler<'_> for MainThread {}

@@ -42,9 +42,11 @@ pub fn write_text<DB: DrawingBackend>(
         let left = x + place as i32 * (GLYPH_WIDTH + 1) * DOT_PIXELS;
         for (row, dots) in rows(letter).into_iter().enumerate() {
             for column in (0..GLYPH_WIDTH).filter(|c| dots >> (GLYPH_WIDTH - 1 - c) & 1 == 1) {
-                let corner = (left + column * DOT_PIXELS, y + row as i32 * DOT_PIXELS);
-                let opposite = (corner.0 + DOT_PIXELS - 1, corner.1 + DOT_PIXELS - 1);
-                area.draw(&Rectangle::new([corner, opposite], BLACK.filled()))?;
+                for dot in 0..DOT_PIXELS * DOT_PIXELS {
+                    let (right, down) = (dot % DOT_PIXELS, dot / DOT_PIXELS);
+                    let pixel = (left + column * DOT_PIXELS + right, y + row as i32 * DOT_PIXELS + down);
+                    area.draw_pixel(pixel, &BLACK)?;
+                }
             }
         }
     }

@@ -13,7 +13,17 @@ const WIDTH: u32 = 1200;
 const PANEL_HEIGHT: u32 = 300;
 const LEFT: u32 = 60;
 const GAP: u32 = 30;
+/// The frequency axis is logarithmic, so that the melody is as easy to see as the formants.
+const BOTTOM_HZ: f64 = 60.0;
 const TOP_HZ: f64 = 8000.0;
+const LABELS: [(&str, f64); 6] = [
+    ("125 HZ", 125.0),
+    ("250 HZ", 250.0),
+    ("500 HZ", 500.0),
+    ("1 KHZ", 1000.0),
+    ("2 KHZ", 2000.0),
+    ("4 KHZ", 4000.0),
+];
 const WINDOW_SECONDS: f64 = 0.04;
 /// Darkest level below the loudest, in dB.
 const RANGE_DB: f32 = 75.0;
@@ -48,7 +58,10 @@ fn draw_spectrogram<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) ->
         (0..window).map(|i| 0.5 - 0.5 * (std::f32::consts::TAU * i as f32 / window as f32).cos()).collect();
     let transform = RealFftPlanner::<f32>::new().plan_fft_forward(window);
     let (mut input, mut spectrum) = (transform.make_input_vec(), transform.make_output_vec());
-    let bins_of_pixel = TOP_HZ / f64::from(sample_rate_hz) * window as f64 / f64::from(height);
+    let bin_of_row = |y: u32| {
+        let hz = BOTTOM_HZ * (TOP_HZ / BOTTOM_HZ).powf(1.0 - (f64::from(y) + 0.5) / f64::from(height));
+        (hz / f64::from(sample_rate_hz) * window as f64).round() as usize
+    };
     for x in 0..width {
         let start = (sound.len() as f64 * f64::from(x) / f64::from(width)) as isize - window as isize / 2;
         for (i, (slot, weight)) in input.iter_mut().zip(&hann).enumerate() {
@@ -60,8 +73,7 @@ fn draw_spectrogram<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) ->
             continue;
         }
         for y in 0..height {
-            let bin = (f64::from(height - 1 - y) * bins_of_pixel) as usize;
-            let power = spectrum.get(bin).map_or(0.0, |c| c.norm_sqr());
+            let power = spectrum.get(bin_of_row(y)).map_or(0.0, |c| c.norm_sqr());
             // A full-scale sine has the power (window / 4)^2 under a Hann window.
             let level_db = 10.0 * (16.0 * power / (window * window) as f32 + 1e-12).log10();
             panel.draw_pixel((x as i32, y as i32), &heat((level_db + RANGE_DB + 10.0) / RANGE_DB))?;
@@ -85,7 +97,7 @@ fn draw_f0<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) -> Drawn<'a
         if pitch.voiced {
             let time = (index as f64 + 0.5) * F0_HOP_SECONDS;
             let x = time / seconds * f64::from(width);
-            let y = (1.0 - f64::from(pitch.f0_hz) / TOP_HZ) * f64::from(height);
+            let y = row_of(f64::from(pitch.f0_hz), height);
             line.push((x as i32, y as i32));
         }
         if !pitch.voiced || index + 1 == pitches.len() {
@@ -98,10 +110,9 @@ fn draw_f0<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) -> Drawn<'a
 fn draw_axes<'a>(area: &Area<'a>, title: &str, seconds: f64) -> Drawn<'a> {
     let top = (GAP / 2) as i32;
     write_text(area, (2, top), title)?;
-    for khz in [2, 4, 6, 8] {
-        let y = top + (f64::from(PANEL_HEIGHT) * (1.0 - f64::from(khz) * 1000.0 / TOP_HZ)) as i32;
-        let y = if khz == 8 { y + 12 } else { y };
-        write_text(area, (14, y.max(top)), &format!("{khz} KHZ"))?;
+    for (label, hz) in LABELS {
+        let y = top + row_of(hz, PANEL_HEIGHT) as i32;
+        write_text(area, (4, y - 4), label)?;
         area.draw(&PathElement::new(vec![(LEFT as i32 - 5, y), (LEFT as i32, y)], BLACK))?;
     }
     let plot_width = f64::from(WIDTH - LEFT - GAP);
@@ -112,6 +123,11 @@ fn draw_axes<'a>(area: &Area<'a>, title: &str, seconds: f64) -> Drawn<'a> {
         write_text(area, (x - 3, bottom + 5), &second.to_string())?;
     }
     Ok(())
+}
+
+/// Where a frequency lies, in pixels from the panel's top.
+fn row_of(hz: f64, height: u32) -> f64 {
+    (TOP_HZ / hz.clamp(BOTTOM_HZ, TOP_HZ)).ln() / (TOP_HZ / BOTTOM_HZ).ln() * f64::from(height)
 }
 
 /// Black over purple and orange to white, for 0 to 1.
