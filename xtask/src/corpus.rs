@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let python = python::environment("corpus-python", &PYTHON_PACKAGES)?;
     let folder = arguments.out.clone().unwrap_or_else(|| target().join("corpus"));
     let mut maker = Command::new(python);
-    maker.arg(root().join("xtask/corpus")).arg("--out").arg(&folder);
+    maker.arg("-B").arg(root().join("xtask/corpus")).arg("--out").arg(&folder);
     maker.args(["--minutes", &arguments.minutes.to_string(), "--wide", &arguments.wide.to_string()]);
     maker.args(["--seed", &arguments.seed.to_string(), "--jobs", &arguments.jobs.to_string()]);
     if let Some(singers) = &arguments.singers {
