@@ -1,1 +1,7 @@
 //! Sound in, sound out, one hop at a time.
+
+mod converter;
+mod encoder;
+
+pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
+pub use encoder::Encoder;

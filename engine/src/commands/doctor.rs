@@ -15,7 +15,7 @@ pub struct Arguments {}
 pub fn run(_: &Arguments) -> Outcome {
     println!("falsetto     {}", env!("CARGO_PKG_VERSION"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("processor    {} cores, decoder kernel {}", cores, Isa::best());
+    println!("processor    {} cores, decoder kernel {:?}", cores, Isa::best());
     println!("gpu          not used: this build decodes on the processor");
     let bank = VoiceBank::default_bank().map_err(|error| error.to_string())?;
     println!("voice        {} ({} singers), {}", bank.card().name, bank.card().singers.len(), bank.content_hash());

@@ -44,23 +44,23 @@ impl<'a> Decoder<'a> {
         let (state, side) = self.run(latent, input)?;
         let weights = self.head_weights()?;
         let targets = input.targets.clone();
-        ops::head_nll(&state, &side, &weights, targets, self.head_sizes(), first_scored)
+        ops::head_nll(&state, &side, &weights, targets, self.head_options(latent.dim(2)?, first_scored))
     }
 
     /// Logits `(B, 256, T)` including the prior's log-density, without gradient: the reference of the fast decoder.
     pub fn logits(&self, latent: &Tensor, input: &DecoderInput) -> Result<Tensor> {
         let (state, side) = self.run(latent, input)?;
-        ops::head_logits(&state, &side, &self.head_weights()?, self.head_sizes())
+        ops::head_logits(&state, &side, &self.head_weights()?, self.head_options(latent.dim(2)?, 0))
     }
 
-    fn head_sizes(&self) -> ops::HeadSizes {
+    fn head_options(&self, frames: usize, first_scored: usize) -> ops::HeadOptions {
         let decoder = &self.config.decoder;
-        ops::HeadSizes {
-            residual: decoder.residual_channels,
+        ops::HeadOptions {
             skip: decoder.skip_channels,
-            head: decoder.head_channels,
-            hop: self.config.hop_samples,
+            hidden: decoder.head_channels,
+            frames,
             with_prior: decoder.prior.is_some(),
+            first_scored,
         }
     }
 
@@ -80,7 +80,7 @@ impl<'a> Decoder<'a> {
         let frame = self.frame_network(latent, input)?;
         let conditions = linear(&frame, self.parameters.get("condition.weight")?, self.parameters.get("condition.bias")?)?;
 
-        let mut state = self.input_state(input, batch, frames)?;
+        let mut state = self.input_state(input, batch)?;
         let gate = 2 * decoder.residual_channels;
         for (layer, dilation) in decoder.dilations().into_iter().enumerate() {
             let condition = conditions.narrow(1, layer * gate, gate)?.contiguous()?.reshape((batch, frames, gate))?;
@@ -92,13 +92,7 @@ impl<'a> Decoder<'a> {
                 &name("residual.bias"),
                 &name("skip.weight"),
             ])?;
-            let sizes = ops::LayerSizes {
-                residual: decoder.residual_channels,
-                skip: decoder.skip_channels,
-                hop: config.hop_samples,
-                dilation,
-            };
-            state = ops::gated_layer(&state, &condition, &weights, sizes)?;
+            state = ops::gated_layer(&state, &condition, &weights, dilation)?;
         }
 
         let head = conditions.narrow(1, decoder.layers() * gate, decoder.head_channels)?.contiguous()?;
@@ -133,7 +127,7 @@ impl<'a> Decoder<'a> {
         linear(&joined, self.parameters.get("frame.weight")?, self.parameters.get("frame.bias")?)?.tanh()
     }
 
-    fn input_state(&self, input: &DecoderInput, batch: usize, frames: usize) -> Result<Tensor> {
+    fn input_state(&self, input: &DecoderInput, batch: usize) -> Result<Tensor> {
         let harmonics = self.config.condition.excitation_harmonics;
         let mut names = vec!["decoder.input.current", "decoder.input.previous"];
         if harmonics > 0 {
@@ -145,7 +139,6 @@ impl<'a> Decoder<'a> {
             skip: self.config.decoder.skip_channels,
             harmonics,
             batch,
-            samples: frames * self.config.hop_samples,
         };
         ops::decoder_input(&self.parameters.pack(&names)?, input.codes.clone(), input.excitation.clone(), sizes)
     }
@@ -164,7 +157,7 @@ impl<'a> Decoder<'a> {
         let prediction = ops::reflection_to_taps(&raw.narrow(1, 0, taps)?.contiguous()?)?;
         let harmonics = raw.narrow(1, taps, width - taps - 1)?;
         let coefficients = Tensor::cat(&[&prediction, &harmonics.contiguous()?], 1)?.reshape((batch, frames, width - 1))?;
-        let mean = ops::frame_basis(&coefficients, input.prior_basis.clone(), self.config.hop_samples)?;
+        let mean = ops::frame_basis(&coefficients, input.prior_basis.clone())?;
         let scale = raw.narrow(1, width - 1, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
         let log_scale = ((scale + &input.log_level)? - 0.7)?;
         Ok((mean, log_scale))

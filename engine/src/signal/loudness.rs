@@ -3,6 +3,11 @@
 /// What keeps the logarithm of silence finite: a mean square of -70 dB.
 const FLOOR: f32 = 1e-7;
 
+/// The least loudness there is, that of silence.
+pub const LOUDNESS_FLOOR: f32 = -2.5;
+/// The greatest, that of a full-scale square wave.
+pub const LOUDNESS_CEILING: f32 = 2.0;
+
 /// Mean square of the samples. Sums in double precision, so that the order of additions is of no concern.
 pub fn mean_square(samples: &[f32]) -> f32 {
     if samples.is_empty() {
@@ -14,7 +19,7 @@ pub fn mean_square(samples: &[f32]) -> f32 {
 /// The loudness feature of a mean square: `(ln(mean_square + 1e-7) + 6) / 3`, held within -2.5 (-59 dB) and 2 (full
 /// scale).
 pub fn loudness(mean_square: f32) -> f32 {
-    (((mean_square + FLOOR).ln() + 6.0) / 3.0).clamp(-2.5, 2.0)
+    (((mean_square + FLOOR).ln() + 6.0) / 3.0).clamp(LOUDNESS_FLOOR, LOUDNESS_CEILING)
 }
 
 /// The amplitude that a loudness stands for: `g = exp((3 l - 6) / 2) / 2`, half the root mean square.

@@ -1,0 +1,28 @@
+//! The trainer's fused operations, differentiable in candle, forward and backward written by hand.
+//!
+//! Tensors are contiguous `(B, C, T)`, `f32` for training and `f64` for the tests that hold every gradient against
+//! finite differences. The operations run on the CPU, one batch item a task; gradients of weights are summed over
+//! the items in order, so that results do not depend on the number of threads. Weights that belong to one operation
+//! come as one vector, a *pack*, because candle's operations take at most three arguments.
+
+mod basis;
+mod conv;
+mod head;
+mod host;
+mod input;
+mod layer;
+mod matrix;
+mod real;
+mod reflection;
+mod reverse;
+
+pub use basis::frame_basis;
+pub use conv::{Geometry, conv1d};
+pub use head::{HeadOptions, head_logits, head_nll};
+pub use input::{InputSizes, decoder_input};
+pub use layer::gated_layer;
+pub use reflection::reflection_to_taps;
+pub use reverse::reverse_gradient;
+
+#[cfg(test)]
+mod tests;

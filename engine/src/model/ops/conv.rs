@@ -1,0 +1,275 @@
+//! One-dimensional convolution. candle's own has wrong gradients for batches of two and more.
+
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::host::{check_length, sum_in_order, values, with_real, with_values};
+use super::matrix::{Put, View, ViewMut, multiply};
+use super::real::{Real, add_sum};
+
+/// How the taps of a convolution lie on its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Input samples from one tap to the next.
+    pub dilation: usize,
+    /// Input samples from one output to the next.
+    pub stride: usize,
+    /// Zeros before the input.
+    pub left: usize,
+    /// Zeros after the input.
+    pub right: usize,
+}
+
+impl Geometry {
+    /// Outputs for so many inputs and taps; `None` where the input is shorter than the taps reach.
+    pub(crate) fn outputs(self, inputs: usize, taps: usize) -> Option<usize> {
+        let reach = taps.checked_sub(1)? * self.dilation + 1;
+        Some((inputs + self.left + self.right).checked_sub(reach)? / self.stride.max(1) + 1)
+    }
+}
+
+/// `x (B, I, T)`, `weight (O, I, K)` with the oldest tap first, `bias (O)` to `(B, O, T')`: output `t` reads
+/// `x[t * stride + k * dilation - left]`, zero outside, `T' = (T + left + right - (K-1) * dilation - 1) / stride + 1`.
+///
+/// # Errors
+/// Shapes that do not fit each other, an input shorter than the taps reach, or tensors that are not f32 or f64 on
+/// the CPU.
+pub fn conv1d(x: &Tensor, weight: &Tensor, bias: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    let op = Conv { geometry, input_tracked: x.track_op() };
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+}
+
+struct Conv {
+    geometry: Geometry,
+    /// Whether anybody asks for the gradient of the input.
+    input_tracked: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+    taps: usize,
+    input_samples: usize,
+    padded_samples: usize,
+    output_samples: usize,
+    geometry: Geometry,
+}
+
+impl Sizes {
+    fn of(geometry: Geometry, x: &Shape, weight: &Shape, bias: &Shape) -> Result<Self> {
+        let (batch, inputs, input_samples) = x.dims3()?;
+        let (outputs, weight_inputs, taps) = weight.dims3()?;
+        if weight_inputs != inputs || inputs == 0 || outputs == 0 || geometry.stride == 0 {
+            candle_core::bail!(
+                "conv1d: input {x:?}, weight {weight:?} and {geometry:?} do not fit each other"
+            )
+        }
+        check_length("conv1d", "the bias", bias.elem_count(), outputs)?;
+        let Some(output_samples) = geometry.outputs(input_samples, taps) else {
+            candle_core::bail!(
+                "conv1d: an input of {input_samples} samples is too short for {taps} taps, {geometry:?}"
+            )
+        };
+        let padded_samples = input_samples + geometry.left + geometry.right;
+        Ok(Self { batch, inputs, outputs, taps, input_samples, padded_samples, output_samples, geometry })
+    }
+
+    fn weights(self) -> usize {
+        self.outputs * self.inputs * self.taps
+    }
+
+    /// Whether the products run over the taps of one input channel, not over the channels of one tap.
+    fn over_taps(self) -> bool {
+        self.inputs < self.taps
+    }
+
+    fn padded<T: Real>(self, x: &[T]) -> Vec<T> {
+        let mut padded = vec![T::zero(); self.inputs * self.padded_samples];
+        for (padded, x) in
+            padded.chunks_exact_mut(self.padded_samples).zip(x.chunks_exact(self.input_samples.max(1)))
+        {
+            padded[self.geometry.left..][..self.input_samples].copy_from_slice(x);
+        }
+        padded
+    }
+
+    fn forward_item<T: Real>(self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
+        let Self { inputs, outputs, taps, padded_samples, output_samples, geometry, .. } = self;
+        let padded = self.padded(x);
+        for (row, &bias) in y.chunks_exact_mut(output_samples).zip(bias) {
+            row.fill(bias);
+        }
+        if self.over_taps() {
+            for input in 0..inputs {
+                multiply(
+                    (outputs, taps, output_samples),
+                    ViewMut::rows(y, output_samples),
+                    Put::Add,
+                    View::rows(&weight[input * taps..], inputs * taps),
+                    View::strided(&padded[input * padded_samples..], geometry.dilation, geometry.stride),
+                );
+            }
+        } else {
+            for tap in 0..taps {
+                multiply(
+                    (outputs, inputs, output_samples),
+                    ViewMut::rows(y, output_samples),
+                    Put::Add,
+                    View::strided(&weight[tap..], inputs * taps, taps),
+                    View::strided(&padded[tap * geometry.dilation..], padded_samples, geometry.stride),
+                );
+            }
+        }
+    }
+
+    fn backward_item<T: Real>(
+        self,
+        x: &[T],
+        weight: &[T],
+        gradient: &[T],
+        x_gradient: Option<&mut [T]>,
+        parameter_gradient: &mut [T],
+    ) {
+        let Self { inputs, outputs, taps, padded_samples, output_samples, geometry, .. } = self;
+        let (weight_gradient, bias_gradient) = parameter_gradient.split_at_mut(self.weights());
+        for (bias_gradient, row) in bias_gradient.iter_mut().zip(gradient.chunks_exact(output_samples)) {
+            add_sum(bias_gradient, row);
+        }
+        let padded = self.padded(x);
+        if self.over_taps() {
+            for input in 0..inputs {
+                multiply(
+                    (outputs, output_samples, taps),
+                    ViewMut::rows(&mut weight_gradient[input * taps..], inputs * taps),
+                    Put::Set,
+                    View::rows(gradient, output_samples),
+                    View::strided(&padded[input * padded_samples..], geometry.stride, geometry.dilation),
+                );
+            }
+        } else {
+            for tap in 0..taps {
+                multiply(
+                    (outputs, output_samples, inputs),
+                    ViewMut::strided(&mut weight_gradient[tap..], inputs * taps, taps),
+                    Put::Set,
+                    View::rows(gradient, output_samples),
+                    View::strided(&padded[tap * geometry.dilation..], geometry.stride, padded_samples),
+                );
+            }
+        }
+        let Some(x_gradient) = x_gradient else { return };
+        let mut padded_gradient = vec![T::zero(); inputs * padded_samples];
+        for tap in 0..taps {
+            multiply(
+                (inputs, outputs, output_samples),
+                ViewMut::strided(
+                    &mut padded_gradient[tap * geometry.dilation..],
+                    padded_samples,
+                    geometry.stride,
+                ),
+                Put::Add,
+                View::strided(&weight[tap..], taps, inputs * taps),
+                View::rows(gradient, output_samples),
+            );
+        }
+        for (row, padded) in x_gradient
+            .chunks_exact_mut(self.input_samples.max(1))
+            .zip(padded_gradient.chunks_exact(padded_samples))
+        {
+            row.copy_from_slice(&padded[geometry.left..][..self.input_samples]);
+        }
+    }
+
+    fn forward<T: Real>(self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+        let item = self.outputs * self.output_samples;
+        let mut y = vec![T::zero(); self.batch * item];
+        y.par_chunks_exact_mut(item)
+            .zip(x.par_chunks_exact(self.inputs * self.input_samples))
+            .for_each(|(y, x)| self.forward_item(x, weight, bias, y));
+        y
+    }
+
+    /// The gradients of input (where asked for), weight and bias.
+    fn backward<T: Real>(
+        self,
+        input_tracked: bool,
+        x: &[T],
+        weight: &[T],
+        gradient: &[T],
+    ) -> (Option<Vec<T>>, Vec<T>, Vec<T>) {
+        let item = self.inputs * self.input_samples;
+        let parameters = self.weights() + self.outputs;
+        let mut partials = vec![T::zero(); self.batch * parameters];
+        let items = x
+            .par_chunks_exact(item)
+            .zip(gradient.par_chunks_exact(self.outputs * self.output_samples))
+            .zip(partials.par_chunks_exact_mut(parameters));
+        let x_gradient = if input_tracked {
+            let mut x_gradient = vec![T::zero(); self.batch * item];
+            items.zip(x_gradient.par_chunks_exact_mut(item)).for_each(
+                |(((x, gradient), partial), x_gradient)| {
+                    self.backward_item(x, weight, gradient, Some(x_gradient), partial);
+                },
+            );
+            Some(x_gradient)
+        } else {
+            items.for_each(|((x, gradient), partial)| self.backward_item(x, weight, gradient, None, partial));
+            None
+        };
+        let mut weight_gradient = sum_in_order(&partials, parameters);
+        let bias_gradient = weight_gradient.split_off(self.weights());
+        (x_gradient, weight_gradient, bias_gradient)
+    }
+}
+
+impl CustomOp3 for Conv {
+    fn name(&self) -> &'static str {
+        "conv1d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = Sizes::of(self.geometry, x_layout.shape(), weight_layout.shape(), bias_layout.shape())?;
+        let dtype = candle_core::backend::BackendStorage::dtype(x);
+        with_real!(dtype, T => {
+            let (x, weight, bias) =
+                (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
+            let y = sizes.forward::<T>(x, weight, bias);
+            let shape = Shape::from((sizes.batch, sizes.outputs, sizes.output_samples));
+            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), shape))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let sizes = Sizes::of(self.geometry, x.shape(), weight.shape(), bias.shape())?;
+        with_real!(x.dtype(), T => {
+            let (x_gradient, weight_gradient, bias_gradient) =
+                with_values([x, weight, gradient], |[x, weight, gradient]| {
+                    Ok(sizes.backward::<T>(self.input_tracked, x, weight, gradient))
+                })?;
+            let x_gradient =
+                x_gradient.map(|values| Tensor::from_vec(values, x.shape(), &Device::Cpu)).transpose()?;
+            Ok((
+                x_gradient,
+                Some(Tensor::from_vec(weight_gradient, weight.shape(), &Device::Cpu)?),
+                Some(Tensor::from_vec(bias_gradient, bias.shape(), &Device::Cpu)?),
+            ))
+        })
+    }
+}
