@@ -1,1 +1,158 @@
 //! The cached-activation decoder: queues, packed weights, one numeric specification.
+//!
+//! The WaveNet makes one sample a step. Each dilated layer keeps its last inputs in a queue (van den Oord et al. 2016;
+//! Paine et al., "Fast Wavenet Generation Algorithm", 2016), so a step costs one pass over the weights.
+//!
+//! # Numeric specification
+//! Sampling feeds on itself: one bit of difference becomes another take. So the arithmetic is stated, and every
+//! instruction set gives the same bits (a test holds them to it).
+//! - All is `f32`, rounded to nearest even, subnormals kept unless the caller's thread flushes them.
+//! - A matrix-vector product adds its inputs to each output in ascending order, each with one fused multiply-add.
+//!   What the sum starts from: the bias (frame network, condition, prior, head), the residual or skip path (residual:
+//!   after its bias was added). A gate is `(previous . h[t-d], from 0) + condition`, then the inputs of `current`.
+//!   The input layer is `current[q1] + previous[q2]`, then the sines' and the cosines' products if voiced.
+//! - `exp` is `2^(x log2 e)` by a polynomial of degree 6 (relative error below 1e-7 besides the argument's rounding),
+//!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one
+//!   polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).
+//! - The prior's mean adds 16 lanes of taps (window of past values, oldest first, zeros in front up to a multiple of
+//!   16), then sines, then cosines, with fused multiply-adds; then the lanes as a tree (l + 8, + 4, + 2, + 1). Its
+//!   parameters are computed once a hop in `f64` from additions, multiplications and divisions alone.
+//! - Softmax: weights `2^((logit - max) * (sharpness log2 e))`; group l sums codes 16 l to 16 l + 15 ascending, groups
+//!   are summed ascending. The inverse CDF takes the first group, then the first code in it, whose running sum exceeds
+//!   `uniform(seed, sample index) * total`.
+
+#[cfg(test)]
+mod tests;
+
+mod draw;
+mod frame;
+mod lanes;
+mod math;
+mod matrix;
+mod phase;
+mod random;
+mod step;
+mod weights;
+
+use std::sync::Arc;
+
+pub use lanes::Isa;
+pub(crate) use math::tanh_f64;
+pub use phase::{F0Phase, harmonic_waves};
+pub use random::uniform;
+pub use weights::DecoderWeights;
+
+use crate::voice::Sampling;
+use lanes::{Lanes, Task};
+use step::{DecodeHop, ScoreHop, State};
+use weights::CODES;
+
+/// What the decoder is told about one hop.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameInput<'a> {
+    /// The latent frame, `[latent_size]`.
+    pub latent: &'a [f32],
+    /// F0 in Hz, already transposed; while unvoiced the last voiced one.
+    pub f0_hz: f32,
+    /// Whether the hop is voiced.
+    pub voiced: bool,
+    /// The loudness feature, in [-2.5, 2].
+    pub loudness: f32,
+}
+
+/// One stream's decoder. Its output is a function of the weights, the sampling, and since the last reset the frames,
+/// singers and seeds it was given; not of the instruction set. After construction nothing allocates.
+pub struct Decoder {
+    weights: Arc<DecoderWeights>,
+    sampling: Sampling,
+    isa: Isa,
+    state: State,
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream, on the fastest instruction set of this processor. Until a singer is set,
+    /// the embedding is zero.
+    pub fn new(weights: Arc<DecoderWeights>, sampling: Sampling) -> Self {
+        Self::with_isa(weights, sampling, Isa::best())
+    }
+
+    /// The same on a given instruction set, for measurements; one that is missing is replaced by [`Isa::Scalar`].
+    pub fn with_isa(weights: Arc<DecoderWeights>, sampling: Sampling, isa: Isa) -> Self {
+        let state = State::new(&weights);
+        let isa = if isa.is_available() { isa } else { Isa::Scalar };
+        Self { weights, sampling, isa, state }
+    }
+
+    /// Back to the start of a stream: queues, phase, histories and the sample index. The singer stays.
+    pub fn reset(&mut self) {
+        self.state.reset(&self.weights);
+    }
+
+    /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,
+    /// phase and random numbers run on.
+    ///
+    /// # Panics
+    /// If the embedding is shorter than the configuration says.
+    pub fn set_singer(&mut self, embedding: &[f32]) {
+        assert_eq!(
+            embedding.len(),
+            self.weights.config.singer_embedding_size,
+            "length of the singer's embedding"
+        );
+        self.isa.run(SetSinger { weights: &self.weights, state: &mut self.state, embedding });
+    }
+
+    /// Draws one hop of samples into `output`, `[hop_samples]`: linear but still pre-emphasised values in (-1, 1).
+    /// The draw of a sample is keyed by the seed and its index since the last reset.
+    ///
+    /// # Panics
+    /// If `output` or the latent is not as long as the configuration says.
+    pub fn decode_hop(&mut self, frame: &FrameInput, seed: u64, output: &mut [f32]) {
+        self.check(frame, output.len(), 1);
+        let (weights, state, sampling) = (&*self.weights, &mut self.state, self.sampling);
+        self.isa.run(DecodeHop { weights, state, frame, sampling, seed, output });
+    }
+
+    /// Computes the logits of one hop of given codes, `[hop_samples, 256]`, prior included and before sharpness, each
+    /// from the codes before it; then the codes are in the queues as if they had been drawn.
+    ///
+    /// # Panics
+    /// If a length is not as the configuration says.
+    pub fn score_hop(&mut self, frame: &FrameInput, codes: &[u8], logits: &mut [f32]) {
+        self.check(frame, codes.len(), 1);
+        self.check(frame, logits.len(), CODES);
+        let (weights, state) = (&*self.weights, &mut self.state);
+        self.isa.run(ScoreHop { weights, state, frame, codes, logits });
+    }
+
+    /// The mu-law codes of the last hop.
+    pub fn codes(&self) -> &[u8] {
+        &self.state.codes
+    }
+
+    /// The instruction set it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn check(&self, frame: &FrameInput, values: usize, per_sample: usize) {
+        let config = &self.weights.config;
+        assert_eq!(frame.latent.len(), config.latent_size, "length of the latent frame");
+        assert_eq!(values, config.hop_samples * per_sample, "length of a hop's buffer");
+    }
+}
+
+struct SetSinger<'a> {
+    weights: &'a DecoderWeights,
+    state: &'a mut State,
+    embedding: &'a [f32],
+}
+
+impl Task for SetSinger<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        self.state.hop.set_singer(lanes, self.weights, self.embedding);
+    }
+}

@@ -1,1 +1,39 @@
 //! What is done to sound. Pure, streaming, each stage tells its delay.
+//!
+//! ```text
+//! mu_law     the 256 codes that the decoder draws from
+//! emphasis   the first-order filters around them
+//! loudness   one number a hop, and the level it stands for
+//! mel        level-free log-mel frames and the running mean that makes them free of the channel
+//! f0         the fundamental of a singing voice, and whether there is one
+//! analysis   all features of one hop, in step with each other
+//! resample   between the host's rate and the model's
+//! ```
+//!
+//! The live engine and the trainer use the same code, so that a feature in training is the feature live, bit for bit.
+//! Nothing here allocates after construction, and no result depends on how a stream is cut into pieces.
+
+pub mod analysis;
+pub mod emphasis;
+pub mod f0;
+pub mod loudness;
+pub mod mel;
+pub mod mu_law;
+pub mod resample;
+
+/// Sum of products over the shorter of the two, with eight partial sums in a fixed order: the same bits with every
+/// instruction set.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let length = a.len().min(b.len());
+    let (a, b) = (&a[..length], &b[..length]);
+    let mut lanes = [0.0f32; 8];
+    let mut chunks_a = a.chunks_exact(8);
+    let mut chunks_b = b.chunks_exact(8);
+    for (x, y) in (&mut chunks_a).zip(&mut chunks_b) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane += x * y;
+        }
+    }
+    let tail: f32 = chunks_a.remainder().iter().zip(chunks_b.remainder()).map(|(x, y)| x * y).sum();
+    ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])) + tail
+}

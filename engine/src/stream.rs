@@ -1,7 +1,9 @@
 //! Sound in, sound out, one hop at a time.
 
+mod converter;
+mod encoder;
 mod hub;
-mod settings;
 
+pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
+pub use encoder::Encoder;
 pub use hub::{Hub, HubError, LatencyParts, Stream, StreamConfig, StreamMeters, StreamReport, Worker};
-pub use settings::Settings;

@@ -3,10 +3,13 @@
 mod bank;
 mod card;
 mod config;
+mod container;
+mod random;
 mod tensors;
 
-pub use bank::{DEFAULT_BANK_NAME, VoiceBank, VoiceError};
-pub use card::{Card, FORMAT_VERSION, Sampling, Singer};
+pub use bank::{DEFAULT_BANK_NAME, MAX_FILE_BYTES, VoiceBank, VoiceError};
+pub use card::{Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
+pub(crate) use config::dilations;
 pub use config::{
     ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig,
 };

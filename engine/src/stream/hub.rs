@@ -51,7 +51,7 @@ pub use audio::Stream;
 use engine::Served;
 pub use shared::{StreamMeters, StreamReport};
 
-use super::Settings;
+use super::{Converter, Settings};
 
 /// What turns one stream's input into its output, on the engine thread.
 ///
@@ -78,6 +78,24 @@ pub trait Worker: Send {
         let _ = lost_samples;
         self.reset();
         self.set(settings);
+    }
+}
+
+impl Worker for Converter {
+    fn process(&mut self, input: &[f32], output: &mut [f32]) {
+        Converter::process(self, input, output);
+    }
+
+    fn reset(&mut self) {
+        Converter::reset(self);
+    }
+
+    fn set(&mut self, settings: Settings) {
+        Converter::set(self, settings);
+    }
+
+    fn latency_samples(&self) -> usize {
+        Converter::latency_samples(self)
     }
 }
 

@@ -2,10 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::ModelConfig;
+use super::config::{MU_LAW_CODES, ModelConfig};
 
 /// Version of the file layout; a reader refuses what is newer than itself.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The most singers that a bank may hold.
+pub const MAX_SINGERS: usize = 4096;
+
+/// Longest name of a bank or a singer, in bytes: hosts show it in a list.
+const MAX_NAME_BYTES: usize = 128;
 
 /// Everything a bank says about itself. Stored as one JSON text under the key `falsetto.card` of the file's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,5 +62,60 @@ pub struct Sampling {
 impl Default for Sampling {
     fn default() -> Self {
         Self { voiced_sharpness: 1.6, unvoiced_sharpness: 1.1, floor_probability: 0.002 }
+    }
+}
+
+impl Card {
+    /// Refuses a card that no bank can have: another version, impossible sizes, no singers, names that are empty,
+    /// unprintable or used twice, numbers that are not finite or out of range. The error is a sentence about the
+    /// field.
+    pub fn check(&self) -> Result<(), String> {
+        if self.format_version != FORMAT_VERSION {
+            return Err(format!("format_version is {}, must be {FORMAT_VERSION}", self.format_version));
+        }
+        check_name("name", &self.name)?;
+        self.model.check().map_err(|error| error.to_string())?;
+        if !(1..=MAX_SINGERS).contains(&self.singers.len()) {
+            return Err(format!("singers has {} entries, must have 1 to {MAX_SINGERS}", self.singers.len()));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for (index, singer) in self.singers.iter().enumerate() {
+            check_name(&format!("singers[{index}].name"), &singer.name)?;
+            if !names.insert(singer.name.as_str()) {
+                return Err(format!("singers[{index}].name is `{}`, which is taken already", singer.name));
+            }
+            let field = format!("singers[{index}].median_f0_hz");
+            check_range(&field, singer.median_f0_hz, 20.0, 4_000.0)?;
+        }
+        check_range("sampling.voiced_sharpness", self.sampling.voiced_sharpness, 0.01, 100.0)?;
+        check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;
+        // The likeliest of 256 codes has at least 1/256, so such a floor can never drop them all.
+        check_range(
+            "sampling.floor_probability",
+            self.sampling.floor_probability,
+            0.0,
+            1.0 / MU_LAW_CODES as f32,
+        )
+    }
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err(format!("{field} is empty"));
+    }
+    if name.trim() != name || name.chars().any(char::is_control) {
+        return Err(format!("{field} is {name:?}, must have no control characters and no blanks around it"));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!("{field} has {} bytes, must have at most {MAX_NAME_BYTES}", name.len()));
+    }
+    Ok(())
+}
+
+fn check_range(field: &str, value: f32, low: f32, high: f32) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{field} is {value}, must be {low} to {high}"))
     }
 }

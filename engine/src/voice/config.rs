@@ -162,7 +162,9 @@ impl ModelConfig {
                 for stride in strides {
                     within("encoder stride", *stride, 1, 64)?;
                 }
-                let product: usize = strides.iter().product();
+                // Twelve strides of 64 overflow 64 bits; 0 divides no hop and is refused below.
+                let product =
+                    strides.iter().try_fold(1_usize, |all, stride| all.checked_mul(*stride)).unwrap_or(0);
                 if product == 0 || !self.hop_samples.is_multiple_of(product) {
                     return Err(ConfigError(format!(
                         "encoder strides multiply to {product}, which does not divide hop_samples {}",

@@ -9,6 +9,7 @@ use super::*;
 
 const RATE_HZ: u32 = 48_000;
 const DELAY: usize = 700;
+const PLAIN: Settings = Settings { singer: 0, transpose_semitones: 0.0, seed: 0 };
 
 /// A delay whose gain is the singer's number plus one, and which adds a trace of its own sample count.
 struct Delay {
@@ -26,7 +27,7 @@ impl Delay {
             line: vec![0.0; delay],
             index: 0,
             count: 0,
-            settings: Settings::default(),
+            settings: PLAIN,
             panic_at: None,
             dropped: None,
         }
@@ -73,7 +74,7 @@ impl Drop for Delay {
 }
 
 fn config(max_block_samples: usize) -> StreamConfig {
-    StreamConfig { host_rate_hz: RATE_HZ, max_block_samples, settings: Settings::default() }
+    StreamConfig { host_rate_hz: RATE_HZ, max_block_samples, settings: PLAIN }
 }
 
 /// Never zero, so that silence is never mistaken for sound.
@@ -261,7 +262,7 @@ fn settings_change_at_their_sample() {
     for call in 0..300 {
         if call % 3 == 0 {
             let singer = call % 5;
-            stream.set(Settings { singer, ..Settings::default() });
+            stream.set(Settings { singer, ..PLAIN });
             changes.push((tape.wet.len(), singer));
         }
         tape.impatient_block(&mut stream, ODD[call % ODD.len()]);
@@ -276,7 +277,7 @@ fn settings_change_at_their_sample() {
 
 #[test]
 fn a_reset_in_mid_stream_is_exactly_as_fresh() {
-    let settings = Settings { singer: 2, seed: 1, ..Settings::default() };
+    let settings = Settings { singer: 2, seed: 1, ..PLAIN };
     let fresh = {
         let (mut stream, mut served) = pair(Box::new(Delay::new(DELAY)), config(512)).unwrap();
         stream.set(settings);

@@ -1,0 +1,218 @@
+//! Sixteen `f32` values at a time, on three instruction sets with the same bits.
+//!
+//! A value of a [`Lanes`] type is proof that the processor has its instruction set, so kernels written against the
+//! trait are safe code; every method of it, and every kernel, is `#[inline(always)]` and takes the set's code shape
+//! inside [`Lanes::run`], the only place that carries `#[target_feature]`.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+/// Lanes of one vector, whatever the instruction set; all packed outputs are padded to a multiple of it.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen values on a cache line of their own.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Block(pub [f32; LANES]);
+
+/// The blocks as one flat slice of values.
+#[inline(always)]
+pub(super) fn flat(blocks: &[Block]) -> &[f32] {
+    // SAFETY: `Block` is `repr(C)` around `[f32; 16]`, 64 bytes long and aligned to 64, so it has no padding and a
+    // slice of n blocks is n * 16 initialised, aligned values of the same allocation and lifetime.
+    unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * LANES) }
+}
+
+/// The blocks as one flat mutable slice of values.
+#[inline(always)]
+pub(super) fn flat_mut(blocks: &mut [Block]) -> &mut [f32] {
+    // SAFETY: as in `flat`; every bit pattern that can be written is a valid `f32`, and the exclusive borrow is kept.
+    unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), blocks.len() * LANES) }
+}
+
+/// Blocks that hold `values` values.
+pub(super) const fn blocks_for(values: usize) -> usize {
+    values.div_ceil(LANES)
+}
+
+/// An instruction set that the decoder has kernels for. All of them give the same samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Plain Rust; the only one off x86-64.
+    Scalar,
+    /// AVX2 with FMA: x86-64 since about 2013.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+}
+
+impl Isa {
+    /// The fastest instruction set of this processor.
+    pub fn best() -> Self {
+        [Self::Avx512, Self::Avx2].into_iter().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::detect().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// Runs the task with this instruction set, or with plain Rust (and the same result) where it is missing.
+    pub(super) fn run<T: Task>(self, task: T) -> T::Output {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx512 => {
+                if let Some(lanes) = Avx512::detect() {
+                    return lanes.run(task);
+                }
+            }
+            Self::Avx2 => {
+                if let Some(lanes) = Avx2::detect() {
+                    return lanes.run(task);
+                }
+            }
+            Self::Scalar => {}
+        }
+        Scalar.run(task)
+    }
+}
+
+/// Work that is compiled once for each instruction set.
+pub(super) trait Task {
+    /// What it gives.
+    type Output;
+    /// Does it. Implementations must be `#[inline(always)]`, as must all they call with `lanes`.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
+/// The operations of the numeric specification, lane by lane. Rounding is to nearest even.
+pub(super) trait Lanes: Copy {
+    /// Sixteen values.
+    type F: Copy;
+    /// Samples whose delayed taps are computed in one pass over the weights (see `step`); no effect on any value.
+    const AHEAD: usize;
+
+    /// Runs the task in a function compiled for this instruction set.
+    fn run<T: Task>(self, task: T) -> T::Output;
+    /// The same value in all lanes.
+    fn splat(self, value: f32) -> Self::F;
+    /// From memory, no alignment needed.
+    fn load(self, values: &[f32; LANES]) -> Self::F;
+    /// To memory, no alignment needed.
+    fn store(self, value: Self::F, values: &mut [f32; LANES]);
+    /// `a + b`
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c` with one rounding
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `if a > b { a } else { b }`
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a < b { a } else { b }`
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a >= threshold { a } else { 0 }`
+    fn keep_at_least(self, a: Self::F, threshold: Self::F) -> Self::F;
+    /// Adds the low bits of `shifted` to the exponent of `a`: `a * 2^n` where `shifted = n + 1.5 * 2^23`.
+    fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F;
+    /// Turns in [-0.5, 0.5] of `phase * (first + lane) + shift`, all wrapping in units of 2^-32 turns.
+    fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F;
+    /// Asks for the cache lines of the blocks; no effect on any value.
+    fn prefetch(self, blocks: &[Block]);
+}
+
+/// Turns of one unit of a 32-bit phase.
+const TURN: f32 = 1.0 / 4_294_967_296.0;
+
+/// Plain Rust.
+#[derive(Clone, Copy)]
+pub(super) struct Scalar;
+
+macro_rules! each_lane {
+    ($lane:ident => $value:expr) => {{
+        let mut result = [0.0_f32; LANES];
+        for $lane in 0..LANES {
+            result[$lane] = $value;
+        }
+        result
+    }};
+}
+
+impl Lanes for Scalar {
+    type F = [f32; LANES];
+    const AHEAD: usize = 4;
+
+    fn run<T: Task>(self, task: T) -> T::Output {
+        task.run(self)
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F {
+        [value; LANES]
+    }
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> Self::F {
+        *values
+    }
+    #[inline(always)]
+    fn store(self, value: Self::F, values: &mut [f32; LANES]) {
+        *values = value;
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => a[lane] + b[lane])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => a[lane] - b[lane])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => a[lane] * b[lane])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => a[lane] / b[lane])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        each_lane!(lane => a[lane].mul_add(b[lane], c[lane]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => if a[lane] > b[lane] { a[lane] } else { b[lane] })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => if a[lane] < b[lane] { a[lane] } else { b[lane] })
+    }
+    #[inline(always)]
+    fn keep_at_least(self, a: Self::F, threshold: Self::F) -> Self::F {
+        each_lane!(lane => if a[lane] >= threshold[lane] { a[lane] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F {
+        each_lane!(lane => f32::from_bits(a[lane].to_bits().wrapping_add(shifted[lane].to_bits() << 23)))
+    }
+    #[inline(always)]
+    fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F {
+        each_lane!(lane => {
+            phase.wrapping_mul(first.wrapping_add(lane as u32)).wrapping_add(shift).cast_signed() as f32 * TURN
+        })
+    }
+    #[inline(always)]
+    fn prefetch(self, _blocks: &[Block]) {}
+}

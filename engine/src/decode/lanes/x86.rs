@@ -1,0 +1,226 @@
+//! The lanes of x86-64.
+
+use core::arch::x86_64::*;
+
+use super::{Block, LANES, Lanes, TURN, Task};
+
+static INDEX: [i32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// AVX2 and FMA, two vectors of eight.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Avx2(());
+
+impl Avx2 {
+    /// The token, if the processor has both.
+    pub(in super::super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// AVX-512F, one vector of sixteen.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Avx512(());
+
+impl Avx512 {
+    /// The token, if the processor has it.
+    pub(in super::super) fn detect() -> Option<Self> {
+        // The compiler's `avx512f` implies AVX2 and FMA, so both must be there too.
+        (is_x86_feature_detected!("avx512f") && Avx2::detect().is_some()).then_some(Self(()))
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<T: Task>(lanes: Avx2, task: T) -> T::Output {
+    task.run(lanes)
+}
+
+#[target_feature(enable = "avx512f")]
+fn run_avx512<T: Task>(lanes: Avx512, task: T) -> T::Output {
+    task.run(lanes)
+}
+
+/// An intrinsic in a method of a token that proves its instruction set.
+macro_rules! proven {
+    ($call:expr) => {
+        // SAFETY: `self` is only made by `detect`, which found the instruction set; pointers come from references to
+        // at least as many values as the unaligned access touches.
+        unsafe { $call }
+    };
+}
+
+impl Lanes for Avx512 {
+    type F = __m512;
+    const AHEAD: usize = 8;
+
+    fn run<T: Task>(self, task: T) -> T::Output {
+        proven!(run_avx512(self, task))
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        proven!(_mm512_set1_ps(value))
+    }
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> __m512 {
+        proven!(_mm512_loadu_ps(values.as_ptr()))
+    }
+    #[inline(always)]
+    fn store(self, value: __m512, values: &mut [f32; LANES]) {
+        proven!(_mm512_storeu_ps(values.as_mut_ptr(), value))
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        proven!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_min_ps(a, b))
+    }
+    #[inline(always)]
+    fn keep_at_least(self, a: __m512, threshold: __m512) -> __m512 {
+        proven!(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, threshold), a))
+    }
+    #[inline(always)]
+    fn add_exponent(self, a: __m512, shifted: __m512) -> __m512 {
+        proven!(_mm512_castsi512_ps(_mm512_add_epi32(
+            _mm512_castps_si512(a),
+            _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted))
+        )))
+    }
+    #[inline(always)]
+    fn turns(self, phase: u32, first: u32, shift: u32) -> __m512 {
+        proven!({
+            let index = _mm512_loadu_si512(INDEX.as_ptr().cast());
+            let multiple = _mm512_add_epi32(index, _mm512_set1_epi32(first.cast_signed()));
+            let product = _mm512_mullo_epi32(multiple, _mm512_set1_epi32(phase.cast_signed()));
+            let shifted = _mm512_add_epi32(product, _mm512_set1_epi32(shift.cast_signed()));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(shifted), _mm512_set1_ps(TURN))
+        })
+    }
+    #[inline(always)]
+    fn prefetch(self, blocks: &[Block]) {
+        prefetch(blocks);
+    }
+}
+
+/// The same intrinsic on both halves.
+macro_rules! halves {
+    ($function:ident, $($argument:ident),+) => {
+        proven!([$function($($argument[0]),+), $function($($argument[1]),+)])
+    };
+}
+
+impl Lanes for Avx2 {
+    type F = [__m256; 2];
+    const AHEAD: usize = 4;
+
+    fn run<T: Task>(self, task: T) -> T::Output {
+        proven!(run_avx2(self, task))
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F {
+        proven!([_mm256_set1_ps(value); 2])
+    }
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> Self::F {
+        proven!([_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values[8..].as_ptr())])
+    }
+    #[inline(always)]
+    fn store(self, value: Self::F, values: &mut [f32; LANES]) {
+        proven!({
+            _mm256_storeu_ps(values.as_mut_ptr(), value[0]);
+            _mm256_storeu_ps(values[8..].as_mut_ptr(), value[1]);
+        })
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        halves!(_mm256_add_ps, a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        halves!(_mm256_sub_ps, a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        halves!(_mm256_mul_ps, a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        halves!(_mm256_div_ps, a, b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        halves!(_mm256_fmadd_ps, a, b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        halves!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        halves!(_mm256_min_ps, a, b)
+    }
+    #[inline(always)]
+    fn keep_at_least(self, a: Self::F, threshold: Self::F) -> Self::F {
+        proven!([
+            _mm256_and_ps(a[0], _mm256_cmp_ps::<_CMP_GE_OQ>(a[0], threshold[0])),
+            _mm256_and_ps(a[1], _mm256_cmp_ps::<_CMP_GE_OQ>(a[1], threshold[1])),
+        ])
+    }
+    #[inline(always)]
+    fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F {
+        let mut result = a;
+        for half in 0..2 {
+            result[half] = proven!(_mm256_castsi256_ps(_mm256_add_epi32(
+                _mm256_castps_si256(a[half]),
+                _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted[half]))
+            )));
+        }
+        result
+    }
+    #[inline(always)]
+    fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F {
+        let mut result = self.splat(0.0);
+        for half in 0..2 {
+            result[half] = proven!({
+                let index = _mm256_loadu_si256(INDEX[8 * half..].as_ptr().cast());
+                let multiple = _mm256_add_epi32(index, _mm256_set1_epi32(first.cast_signed()));
+                let product = _mm256_mullo_epi32(multiple, _mm256_set1_epi32(phase.cast_signed()));
+                let shifted = _mm256_add_epi32(product, _mm256_set1_epi32(shift.cast_signed()));
+                _mm256_mul_ps(_mm256_cvtepi32_ps(shifted), _mm256_set1_ps(TURN))
+            });
+        }
+        result
+    }
+    #[inline(always)]
+    fn prefetch(self, blocks: &[Block]) {
+        prefetch(blocks);
+    }
+}
+
+#[inline(always)]
+fn prefetch(blocks: &[Block]) {
+    for block in blocks {
+        // SAFETY: SSE is part of x86-64, and a prefetch touches no memory that the program can observe.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(block).cast()) };
+    }
+}

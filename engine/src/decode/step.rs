@@ -1,0 +1,310 @@
+//! One sample of the decoder, and the hops made of them.
+
+use super::draw::draw;
+use super::frame::{HopCondition, PastValues};
+use super::lanes::{Block, LANES, Lanes, Task, flat};
+use super::math::{ln_logistic, sum_lanes};
+use super::matrix::{gated_product, product, product_ahead};
+use super::phase::{F0Phase, sixteen_waves};
+use super::random::uniform;
+use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, Layer, code_slot};
+use super::{FrameInput, Sampling};
+
+/// The code that stands before a stream's start.
+const SILENCE: u8 = 128;
+/// Most samples of one ahead pass, on any instruction set.
+const MOST_AHEAD: usize = 8;
+
+/// Everything that a stream remembers, and scratch.
+pub(super) struct State {
+    /// Samples since the last reset.
+    pub(super) sample: u64,
+    /// The last two codes, newest first.
+    last: [u8; 2],
+    phase: F0Phase,
+    pub(super) hop: HopCondition,
+    past: PastValues,
+    queues: Box<[Queue]>,
+    /// Residual path, then skip path.
+    paths: Box<[Block]>,
+    gated: Box<[Block]>,
+    hidden: Box<[Block]>,
+    logits: [Block; CODE_BLOCKS],
+    scratch: [Block; CODE_BLOCKS],
+    sines: Box<[Block]>,
+    cosines: Box<[Block]>,
+    phases: Box<[u32]>,
+    pub(super) codes: Box<[u8]>,
+}
+
+/// What one layer remembers.
+struct Queue {
+    /// The layer's last `dilation` inputs, `[dilation, residual_blocks]`; sample t lies in slot t mod dilation.
+    ring: Box<[Block]>,
+    /// Delayed taps computed ahead, `[MOST_AHEAD or 1, 2 residual_blocks]`.
+    delayed: Box<[Block]>,
+}
+
+impl State {
+    pub(super) fn new(weights: &DecoderWeights) -> Self {
+        let config = &weights.config;
+        let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
+        let prior = config.decoder.prior;
+        let harmonics = config.condition.excitation_harmonics.max(prior.map_or(0, |prior| prior.harmonics));
+        let residual = weights.residual_blocks;
+        let queue = |layer: &Layer| Queue {
+            ring: zeros(layer.dilation * residual),
+            delayed: zeros(2 * residual * if layer.is_ahead() { MOST_AHEAD } else { 1 }),
+        };
+        Self {
+            sample: 0,
+            last: [SILENCE; 2],
+            phase: F0Phase::new(config.sample_rate_hz),
+            hop: HopCondition::new(weights),
+            past: PastValues::new(prior.map_or(0, |prior| prior.taps)),
+            queues: weights.layers.iter().map(queue).collect(),
+            paths: zeros(residual + weights.skip_blocks),
+            gated: zeros(residual),
+            hidden: zeros(weights.head_blocks),
+            logits: [Block::default(); CODE_BLOCKS],
+            scratch: [Block::default(); CODE_BLOCKS],
+            sines: zeros(harmonics.div_ceil(LANES)),
+            cosines: zeros(harmonics.div_ceil(LANES)),
+            phases: vec![0; config.hop_samples].into(),
+            codes: vec![SILENCE; config.hop_samples].into(),
+        }
+    }
+
+    pub(super) fn reset(&mut self, weights: &DecoderWeights) {
+        self.sample = 0;
+        self.last = [SILENCE; 2];
+        self.phase = F0Phase::new(weights.config.sample_rate_hz);
+        self.past.reset();
+        for queue in &mut self.queues {
+            queue.ring.fill(Block::default());
+            // What would have been computed ahead from a queue of zeros.
+            queue.delayed.fill(Block::default());
+        }
+        self.codes.fill(SILENCE);
+    }
+
+    /// Feeds the code of the current sample and moves on to the next.
+    #[inline(always)]
+    fn feed(&mut self, code: u8, value: f32) {
+        self.last = [code, self.last[0]];
+        self.past.push(value);
+        self.sample += 1;
+    }
+}
+
+/// Draws a hop's samples.
+pub(super) struct DecodeHop<'a> {
+    pub(super) weights: &'a DecoderWeights,
+    pub(super) state: &'a mut State,
+    pub(super) frame: &'a FrameInput<'a>,
+    pub(super) sampling: Sampling,
+    pub(super) seed: u64,
+    pub(super) output: &'a mut [f32],
+}
+
+impl Task for DecodeHop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { weights, state, sampling, .. } = self;
+        state.begin_hop(lanes, weights, self.frame);
+        let sharpness =
+            if state.hop.voiced { sampling.voiced_sharpness } else { sampling.unvoiced_sharpness };
+        for (index, output) in self.output.iter_mut().enumerate() {
+            step(lanes, weights, state, state.phases[index]);
+            let random = uniform(self.seed, state.sample);
+            let floor = sampling.floor_probability;
+            let code = draw(lanes, &state.logits, &mut state.scratch, sharpness, floor, random);
+            state.codes[index] = code;
+            *output = weights.value(code);
+            state.feed(code, *output);
+        }
+    }
+}
+
+/// Scores a hop of given codes.
+pub(super) struct ScoreHop<'a> {
+    pub(super) weights: &'a DecoderWeights,
+    pub(super) state: &'a mut State,
+    pub(super) frame: &'a FrameInput<'a>,
+    pub(super) codes: &'a [u8],
+    pub(super) logits: &'a mut [f32],
+}
+
+impl Task for ScoreHop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { weights, state, .. } = self;
+        state.begin_hop(lanes, weights, self.frame);
+        let (rows, _) = self.logits.as_chunks_mut::<CODES>();
+        for (index, (&code, row)) in self.codes.iter().zip(rows).enumerate() {
+            step(lanes, weights, state, state.phases[index]);
+            let logits = flat(&state.logits);
+            for (code, logit) in row.iter_mut().enumerate() {
+                *logit = logits[code_slot(code)];
+            }
+            state.codes[index] = code;
+            state.feed(code, weights.value(code));
+        }
+    }
+}
+
+impl State {
+    #[inline(always)]
+    fn begin_hop<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, frame: &FrameInput) {
+        self.hop.update(lanes, weights, frame);
+        self.phase.hop(self.hop.f0_hz, self.hop.voiced, &mut self.phases);
+    }
+}
+
+/// Computes the logits of the current sample (permuted, prior included) and puts it into the queues.
+#[inline(always)]
+fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: u32) {
+    for (group, (sines, cosines)) in state.sines.iter_mut().zip(&mut state.cosines).enumerate() {
+        let (sin, cos) = sixteen_waves(lanes, phase, group * LANES);
+        lanes.store(sin, &mut sines.0);
+        lanes.store(cos, &mut cosines.0);
+    }
+    let (path, skips) = state.paths.split_at_mut(weights.residual_blocks);
+    skips.copy_from_slice(&weights.skip_bias);
+    let residual = path.len();
+    let current = usize::from(state.last[0]) * residual;
+    let previous = usize::from(state.last[1]) * residual;
+    let tables = weights.input_current[current..current + residual]
+        .iter()
+        .zip(&weights.input_previous[previous..previous + residual]);
+    for (block, (current, previous)) in path.iter_mut().zip(tables) {
+        lanes.store(lanes.add(lanes.load(&current.0), lanes.load(&previous.0)), &mut block.0);
+    }
+    if state.hop.voiced
+        && let Some([sine_weights, cosine_weights]) = &weights.excitation
+    {
+        product(lanes, sine_weights, flat(&state.sines), path);
+        product(lanes, cosine_weights, flat(&state.cosines), path);
+    }
+
+    let time = state.sample as usize;
+    let gate_blocks = 2 * residual;
+    let (gates, head_bias) = state.hop.condition.split_at(gate_blocks * weights.layers.len());
+    let biases = gates.chunks_exact(gate_blocks);
+    for (index, ((layer, queue), bias)) in
+        weights.layers.iter().zip(&mut state.queues).zip(biases).enumerate()
+    {
+        let delayed = delayed_tap(lanes, layer, queue, time, index, residual);
+        let slot = (time & (layer.dilation - 1)) * residual;
+        let (path, _) = state.paths.split_at_mut(residual);
+        gated_product(
+            lanes,
+            &layer.current,
+            flat(path),
+            &queue.delayed[delayed..delayed + gate_blocks],
+            bias,
+            &mut state.gated,
+        );
+        queue.ring[slot..slot + residual].copy_from_slice(path);
+        for (block, bias) in path.iter_mut().zip(&layer.residual_bias) {
+            lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&bias.0)), &mut block.0);
+        }
+        let first = if layer.residual_bias.is_empty() { residual } else { 0 };
+        product(lanes, &layer.out, flat(&state.gated), &mut state.paths[first..]);
+    }
+
+    let skips = &mut state.paths[residual..];
+    rectify(lanes, skips);
+    state.hidden.copy_from_slice(head_bias);
+    product(lanes, &weights.head_hidden, flat(skips), &mut state.hidden);
+    rectify(lanes, &mut state.hidden);
+    state.logits.copy_from_slice(&weights.head_output_bias);
+    product(lanes, &weights.head_output, flat(&state.hidden), &mut state.logits);
+    if weights.frame.prior.is_some() {
+        add_prior(lanes, weights, state);
+    }
+}
+
+/// Sees to it that the layer's delayed tap for this sample is in the queue, and says where.
+///
+/// The inputs of the next `dilation` samples' delayed taps are all in the ring, so several are computed in one pass
+/// over the weights. Layers take turns (`index`), which keeps the load of samples even.
+#[inline(always)]
+fn delayed_tap<L: Lanes>(
+    lanes: L,
+    layer: &Layer,
+    queue: &mut Queue,
+    time: usize,
+    index: usize,
+    residual: usize,
+) -> usize {
+    if layer.is_ahead() {
+        let ahead = L::AHEAD.min(layer.dilation);
+        let turn = time.wrapping_add(index) & (ahead - 1);
+        if turn == 0 {
+            if L::AHEAD > 4 && ahead == 8 {
+                tap_ahead::<L, 8>(lanes, layer, queue, time, residual);
+            } else {
+                tap_ahead::<L, 4>(lanes, layer, queue, time, residual);
+            }
+        }
+        turn * 2 * residual
+    } else {
+        let slot = (time & (layer.dilation - 1)) * residual;
+        queue.delayed.fill(Block::default());
+        product(lanes, &layer.previous, flat(&queue.ring[slot..slot + residual]), &mut queue.delayed);
+        0
+    }
+}
+
+#[inline(always)]
+fn tap_ahead<L: Lanes, const B: usize>(
+    lanes: L,
+    layer: &Layer,
+    queue: &mut Queue,
+    time: usize,
+    residual: usize,
+) {
+    let mut inputs: [&[f32]; B] = [&[]; B];
+    for (b, input) in inputs.iter_mut().enumerate() {
+        let slot = (time.wrapping_add(b) & (layer.dilation - 1)) * residual;
+        *input = flat(&queue.ring[slot..slot + residual]);
+    }
+    product_ahead(lanes, &layer.previous, inputs, &mut queue.delayed);
+}
+
+#[inline(always)]
+fn rectify<L: Lanes>(lanes: L, blocks: &mut [Block]) {
+    for block in blocks {
+        lanes.store(lanes.max(lanes.load(&block.0), lanes.splat(0.0)), &mut block.0);
+    }
+}
+
+/// Adds the prior's log-density of every code to its logit.
+#[inline(always)]
+fn add_prior<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State) {
+    let hop = &state.hop;
+    let mut mean = lanes.splat(0.0);
+    for (tap, past) in hop.taps.iter().zip(state.past.window()) {
+        mean = lanes.fma(lanes.load(&tap.0), lanes.load(past), mean);
+    }
+    let waves = [(&hop.sine_weights, &state.sines), (&hop.cosine_weights, &state.cosines)];
+    for (weights, waves) in waves {
+        for (weight, wave) in weights.iter().zip(waves) {
+            mean = lanes.fma(lanes.load(&weight.0), lanes.load(&wave.0), mean);
+        }
+    }
+    let mean = lanes.splat(sum_lanes(lanes, mean));
+    let inverse_scale = lanes.splat(hop.inverse_scale);
+    let ln_scale = lanes.splat(hop.ln_scale);
+    let tables = weights.values.iter().zip(&weights.ln_widths);
+    for (logit, (value, ln_width)) in state.logits.iter_mut().zip(tables) {
+        let n = lanes.mul(lanes.sub(lanes.load(&value.0), mean), inverse_scale);
+        let density = lanes.add(lanes.sub(lanes.load(&ln_width.0), ln_scale), ln_logistic(lanes, n));
+        lanes.store(lanes.add(lanes.load(&logit.0), density), &mut logit.0);
+    }
+}

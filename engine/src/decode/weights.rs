@@ -1,0 +1,273 @@
+//! The decoder's tensors, packed for the kernels.
+
+use crate::voice::ModelConfig;
+
+use super::lanes::{Block, LANES, blocks_for, flat, flat_mut};
+use super::math::{exp_f64, ln_f64};
+use super::matrix::{GateMatrix, Matrix};
+
+/// Codes of the mu-law alphabet.
+pub(super) const CODES: usize = 256;
+/// Blocks of their logits.
+pub(super) const CODE_BLOCKS: usize = CODES / LANES;
+
+/// Where the logit of a code lies in a row of 16 blocks: code `16 l + b` in lane `l` of block `b`. So the lanes of a
+/// running sum over blocks are sums over sixteen neighbouring codes, and the two-level inverse CDF needs no shuffles.
+pub(super) const fn code_slot(code: usize) -> usize {
+    (code % CODE_BLOCKS) * LANES + code / CODE_BLOCKS
+}
+
+/// One bank's decoder and frame networks, packed once and shared by all streams that use it.
+pub struct DecoderWeights {
+    pub(super) config: ModelConfig,
+    /// Blocks of the residual, skip and head vectors.
+    pub(super) residual_blocks: usize,
+    pub(super) skip_blocks: usize,
+    pub(super) head_blocks: usize,
+    /// Input tables, `[256, residual_blocks]`, of the last code and the one before it.
+    pub(super) input_current: Box<[Block]>,
+    pub(super) input_previous: Box<[Block]>,
+    /// Excitation of sines, then of cosines.
+    pub(super) excitation: Option<[Matrix; 2]>,
+    pub(super) layers: Box<[Layer]>,
+    pub(super) skip_bias: Box<[Block]>,
+    pub(super) head_hidden: Matrix,
+    /// Rows and bias permuted by [`code_slot`], as are `values` and `ln_widths`.
+    pub(super) head_output: Matrix,
+    pub(super) head_output_bias: Box<[Block]>,
+    pub(super) frame: FrameWeights,
+    /// Value of every code, permuted.
+    pub(super) values: [Block; CODE_BLOCKS],
+    /// Logarithm of the width of every code's interval, permuted.
+    pub(super) ln_widths: [Block; CODE_BLOCKS],
+}
+
+/// One dilated layer.
+pub(super) struct Layer {
+    pub(super) dilation: usize,
+    /// The delayed tap; narrow where [`Layer::is_ahead`].
+    pub(super) previous: Matrix,
+    pub(super) current: GateMatrix,
+    /// Residual rows (not in the last layer, whose residual output nobody reads), then skip rows.
+    pub(super) out: Matrix,
+    /// Residual bias; empty in the last layer.
+    pub(super) residual_bias: Box<[Block]>,
+}
+
+impl Layer {
+    /// Whether the delayed tap is computed for several samples in one pass.
+    pub(super) fn is_ahead(&self) -> bool {
+        is_ahead(self.dilation)
+    }
+}
+
+fn is_ahead(dilation: usize) -> bool {
+    dilation >= 4
+}
+
+/// The networks that run once a hop.
+pub(super) struct FrameWeights {
+    /// Columns of latent, F0 and loudness.
+    pub(super) features: Matrix,
+    /// Columns of the singer's embedding.
+    pub(super) singer: Matrix,
+    pub(super) bias: Box<[Block]>,
+    /// Rows: for each layer tanh biases and sigmoid biases, then the head's, each padded to blocks.
+    pub(super) condition: Matrix,
+    pub(super) condition_bias: Box<[Block]>,
+    pub(super) prior: Option<(Matrix, Box<[Block]>)>,
+}
+
+/// Value of a mu-law code: `sign(v) (256^|v| - 1) / 255` with `v = (code + 0.5) / 128 - 1`.
+fn code_value(code: usize) -> f32 {
+    exact_value(code) as f32
+}
+
+fn exact_value(code: usize) -> f64 {
+    let v = (code as f64 + 0.5) / 128.0 - 1.0;
+    ((exp_f64(v.abs() * 8.0 * std::f64::consts::LN_2) - 1.0) / 255.0).copysign(v)
+}
+
+fn ln_width(code: usize) -> f32 {
+    let (below, above) = (code.max(1) - 1, (code + 1).min(CODES - 1));
+    ln_f64((exact_value(above) - exact_value(below)) / (above - below) as f64) as f32
+}
+
+/// Values padded with zeros to whole blocks.
+fn padded(values: &[f32]) -> Box<[Block]> {
+    let mut blocks = vec![Block::default(); blocks_for(values.len())];
+    flat_mut(&mut blocks)[..values.len()].copy_from_slice(values);
+    blocks.into()
+}
+
+fn permuted(value: impl Fn(usize) -> f32) -> [Block; CODE_BLOCKS] {
+    let mut blocks = [Block::default(); CODE_BLOCKS];
+    for code in 0..CODES {
+        flat_mut(&mut blocks)[code_slot(code)] = value(code);
+    }
+    blocks
+}
+
+/// Each group of rows padded to whole blocks: maps a padded row to its row, if it has one.
+struct PaddedGroups(Vec<Option<usize>>);
+
+impl PaddedGroups {
+    fn new(sizes: impl IntoIterator<Item = usize>) -> Self {
+        let (mut rows, mut first) = (Vec::new(), 0);
+        for size in sizes {
+            rows.extend((first..first + size).map(Some));
+            rows.resize(rows.len().next_multiple_of(LANES), None);
+            first += size;
+        }
+        Self(rows)
+    }
+
+    fn weight(&self, padded_row: usize, value: impl Fn(usize) -> f32) -> f32 {
+        self.0.get(padded_row).copied().flatten().map_or(0.0, value)
+    }
+
+    fn vector(&self, values: &[f32]) -> Box<[Block]> {
+        padded(&(0..self.0.len()).map(|row| self.weight(row, |row| values[row])).collect::<Vec<_>>())
+    }
+
+    fn matrix(&self, tensor: &[f32], inputs: usize) -> Matrix {
+        Matrix::pack(self.0.len(), inputs, |row, input| self.weight(row, |row| tensor[row * inputs + input]))
+    }
+}
+
+impl DecoderWeights {
+    /// Packs the tensors of a bank. `tensor(name)` gives a tensor of the name and size that
+    /// [`crate::voice::tensor_specs`] lists for `config`, row-major.
+    ///
+    /// # Panics
+    /// If a tensor is shorter than listed; a bank that was loaded has been checked for that.
+    pub fn new<'a>(config: &ModelConfig, tensor: impl Fn(&str) -> &'a [f32]) -> Self {
+        let decoder = &config.decoder;
+        let (residual, skip, head) =
+            (decoder.residual_channels, decoder.skip_channels, decoder.head_channels);
+        let residual_groups = PaddedGroups::new([residual]);
+        let table = |name: &str| -> Box<[Block]> {
+            tensor(name)
+                .chunks_exact(residual)
+                .flat_map(|row| residual_groups.vector(row).into_vec())
+                .collect()
+        };
+        let harmonics = config.condition.excitation_harmonics;
+        let excitation = (harmonics > 0).then(|| {
+            let weights = tensor("decoder.excitation.weight");
+            [0, harmonics].map(|offset| {
+                Matrix::pack(residual, harmonics, |row, k| {
+                    residual_groups.weight(row, |row| weights[row * 2 * harmonics + offset + k])
+                })
+            })
+        });
+        let dilations = decoder.dilations();
+        let layers = dilations.iter().enumerate().map(|(index, &dilation)| {
+            let name = |part: &str| format!("decoder.layers.{index}.{part}");
+            let gates = PaddedGroups::new([residual, residual]);
+            let previous = tensor(&name("previous"));
+            let delayed =
+                |row: usize, input: usize| gates.weight(row, |row| previous[row * residual + input]);
+            let last = index + 1 == dilations.len();
+            let weights = [tensor(&name("residual.weight")), tensor(&name("skip.weight"))];
+            let (out, residual_bias) = if last {
+                (PaddedGroups::new([skip]).matrix(weights[1], residual), padded(&[]))
+            } else {
+                let rows = PaddedGroups::new([residual, skip]);
+                (rows.matrix(&weights.concat(), residual), padded(tensor(&name("residual.bias"))))
+            };
+            Layer {
+                dilation,
+                previous: if is_ahead(dilation) {
+                    Matrix::pack_narrow(gates.0.len(), residual, delayed)
+                } else {
+                    Matrix::pack(gates.0.len(), residual, delayed)
+                },
+                current: GateMatrix::from_rows(tensor(&name("current")), residual),
+                out,
+                residual_bias,
+            }
+        });
+        let output = tensor("decoder.head.output.weight");
+        Self {
+            residual_blocks: blocks_for(residual),
+            skip_blocks: blocks_for(skip),
+            head_blocks: blocks_for(head),
+            input_current: table("decoder.input.current"),
+            input_previous: table("decoder.input.previous"),
+            excitation,
+            layers: layers.collect(),
+            skip_bias: padded(tensor("decoder.skip_bias")),
+            head_hidden: Matrix::from_rows(tensor("decoder.head.hidden.weight"), skip),
+            // `code_slot` is its own inverse: it swaps the two hexadecimal digits.
+            head_output: Matrix::pack(CODES, head, |slot, input| output[code_slot(slot) * head + input]),
+            head_output_bias: permuted(|code| tensor("decoder.head.output.bias")[code]).into(),
+            frame: FrameWeights::new(config, &tensor),
+            values: permuted(code_value),
+            ln_widths: permuted(ln_width),
+            config: config.clone(),
+        }
+    }
+
+    /// Value of a code.
+    #[inline(always)]
+    pub(super) fn value(&self, code: u8) -> f32 {
+        flat(&self.values)[code_slot(usize::from(code))]
+    }
+
+    /// Sizes and switches of the model these weights are of.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+}
+
+impl FrameWeights {
+    fn new<'a>(config: &ModelConfig, tensor: &impl Fn(&str) -> &'a [f32]) -> Self {
+        let (inputs, singer) = (config.frame_input_size(), config.singer_embedding_size);
+        let features = inputs - singer;
+        let channels = config.condition.frame_channels;
+        let rows = PaddedGroups::new([channels]);
+        let weights = tensor("frame.weight");
+        let columns = |first: usize, count: usize| {
+            Matrix::pack(channels, count, |row, input| {
+                rows.weight(row, |row| weights[row * inputs + first + input])
+            })
+        };
+        let decoder = &config.decoder;
+        let gates = std::iter::repeat_n(decoder.residual_channels, 2 * decoder.layers());
+        let groups = PaddedGroups::new(gates.chain([decoder.head_channels]));
+        Self {
+            features: columns(0, features),
+            singer: columns(features, singer),
+            bias: padded(tensor("frame.bias")),
+            condition: groups.matrix(tensor("condition.weight"), channels),
+            condition_bias: groups.vector(tensor("condition.bias")),
+            prior: decoder
+                .prior
+                .map(|_| (Matrix::from_rows(tensor("prior.weight"), channels), padded(tensor("prior.bias")))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_values_and_widths_follow_mu_law() {
+        let value = |c: usize| {
+            let v = (c as f64 + 0.5) / 128.0 - 1.0;
+            v.signum() * (256.0_f64.powf(v.abs()) - 1.0) / 255.0
+        };
+        for code in 0..256 {
+            assert!((f64::from(code_value(code)) - value(code)).abs() <= 1e-7 * value(code).abs());
+            let width = match code {
+                0 => value(1) - value(0),
+                255 => value(255) - value(254),
+                _ => (value(code + 1) - value(code - 1)) / 2.0,
+            };
+            assert!((f64::from(ln_width(code)) - width.ln()).abs() < 1e-6);
+            assert_eq!(code_slot(code_slot(code)), code);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+use proptest::prelude::*;
+
+use super::chain::Middle;
+use super::*;
+use crate::voice::*;
+
+const MODEL_RATE_HZ: u32 = 16_000;
+const HOP: usize = 160;
+
+/// In the place of the networks: the take itself, so many hops late; a transposition is added to each sample.
+struct PassThrough {
+    stages: [(&'static str, usize); 1],
+    hops: std::collections::VecDeque<Vec<f32>>,
+}
+
+impl PassThrough {
+    fn chain(look_ahead_hops: usize, host_rate_hz: u32, settings: Settings) -> Chain<Self> {
+        let middle = Self { stages: [("look-ahead", look_ahead_hops)], hops: Default::default() };
+        Chain::new(middle, MODEL_RATE_HZ, HOP, host_rate_hz, settings)
+    }
+}
+
+impl Middle for PassThrough {
+    fn stages(&self) -> &[(&'static str, usize)] {
+        &self.stages
+    }
+
+    fn reset(&mut self) {
+        self.hops.clear();
+    }
+
+    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
+        self.hops.push_back(hop.to_vec());
+        if self.hops.len() <= self.stages[0].1 {
+            return false;
+        }
+        let Some(hop) = self.hops.pop_front() else { return false };
+        for (output, hop) in output.iter_mut().zip(hop) {
+            *output = hop + settings.transpose_semitones;
+        }
+        true
+    }
+}
+
+fn settings(transpose_semitones: f32) -> Settings {
+    Settings { singer: 0, transpose_semitones, seed: 0 }
+}
+
+fn latency<M: Middle>(chain: &Chain<M>) -> usize {
+    chain.stages().iter().map(|stage| stage.samples).sum()
+}
+
+fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
+    let config = ModelConfig {
+        sample_rate_hz: MODEL_RATE_HZ,
+        hop_samples: HOP,
+        pre_emphasis: 0.85,
+        latent_size: 4,
+        singer_embedding_size: 3,
+        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 2, frame_channels: 8 },
+        encoder,
+        decoder: DecoderConfig {
+            blocks: 1,
+            layers_per_block: 3,
+            residual_channels: 8,
+            skip_channels: 8,
+            head_channels: 8,
+            prior: Some(PriorConfig { taps: 8, harmonics: 4 }),
+        },
+    };
+    Arc::new(VoiceBank::random(config, 3, 1).unwrap())
+}
+
+fn encoders() -> [EncoderConfig; 3] {
+    let look_ahead = DilatedLookAhead::Samples(700);
+    [
+        EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, look_ahead_frames: 1 },
+        EncoderConfig::Dilated { blocks: 1, layers_per_block: 10, channels: 4, look_ahead },
+        EncoderConfig::Strided { strides: vec![4, 8], channels: 6 },
+    ]
+}
+
+/// A sung vowel, roughly: a gliding tone with harmonics that comes and goes, and noise between.
+fn take(samples: usize, rate_hz: u32) -> Vec<f32> {
+    let mut noise = 1_u32;
+    let mut phase = 0.0_f64;
+    (0..samples)
+        .map(|n| {
+            let time = n as f64 / f64::from(rate_hz);
+            phase += (180.0 + 40.0 * (5.0 * time).sin()) / f64::from(rate_hz);
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = f64::from(noise) / f64::from(u32::MAX) - 0.5;
+            let voiced = (time * 3.0).fract() > 0.3;
+            let tone: f64 =
+                (1..8).map(|k| (std::f64::consts::TAU * phase * f64::from(k)).sin() / f64::from(k)).sum();
+            (if voiced { 0.2 * tone } else { 0.02 * noise }) as f32
+        })
+        .collect()
+}
+
+/// Runs the take in blocks of these lengths, over and over.
+fn run_in_blocks(mut process: impl FnMut(&[f32], &mut [f32]), input: &[f32], blocks: &[usize]) -> Vec<f32> {
+    let mut output = vec![f32::NAN; input.len()];
+    let mut begin = 0;
+    for block in blocks.iter().cycle() {
+        let end = input.len().min(begin + block);
+        process(&input[begin..end], &mut output[begin..end]);
+        begin = end;
+        if begin == input.len() {
+            return output;
+        }
+    }
+    output
+}
+
+fn bits(samples: &[f32]) -> Vec<u32> {
+    samples.iter().map(|sample| sample.to_bits()).collect()
+}
+
+const RATES_HZ: [u32; 13] =
+    [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 44_101, 47_999, 48_000, 88_200, 96_000, 176_400, 192_000];
+
+#[test]
+fn the_latency_is_true_at_every_rate() {
+    for host_rate_hz in RATES_HZ {
+        for look_ahead_hops in [0, 4] {
+            let mut chain = PassThrough::chain(look_ahead_hops, host_rate_hz, settings(0.0));
+            let latency = latency(&chain);
+            let rate = f64::from(host_rate_hz);
+            // A pulse that both rates can carry: 1 kHz under a Gaussian of 1 ms, at an odd place.
+            let centre = 0.0317 * rate;
+            let pulse = |n: f64| {
+                let time = (n - centre) / rate;
+                0.5 * (-0.5 * (time / 1e-3).powi(2)).exp() * (std::f64::consts::TAU * 1000.0 * time).cos()
+            };
+            let length = latency + (0.1 * rate) as usize;
+            let input: Vec<f32> = (0..length).map(|n| pulse(n as f64) as f32).collect();
+            let output = run_in_blocks(|x, y| chain.process(x, y), &input, &[100]);
+
+            // Compared with the same pulse at delays around what is reported, in tenths of a sample.
+            let distance = |delay: f64| -> f64 {
+                output
+                    .iter()
+                    .enumerate()
+                    .map(|(n, y)| (f64::from(*y) - pulse(n as f64 - delay)).powi(2))
+                    .sum()
+            };
+            let energy = distance(1e9);
+            assert!(energy > 1.0);
+            let measured = (-30..=30)
+                .map(|tenths| latency as f64 + f64::from(tenths) / 10.0)
+                .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))
+                .unwrap();
+            assert_eq!(measured, latency as f64, "{host_rate_hz} Hz");
+            assert!(
+                distance(measured) < 1e-3 * energy,
+                "{host_rate_hz} Hz: the pulse is not the same any more"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_sample_at_a_time_never_runs_dry() {
+    // With blocks of one sample the queue holds the least that it can hold.
+    for host_rate_hz in RATES_HZ {
+        let input = take((host_rate_hz / 4) as usize, host_rate_hz);
+        let mut chain = PassThrough::chain(1, host_rate_hz, settings(0.0));
+        let whole = run_in_blocks(|x, y| chain.process(x, y), &input, &[input.len()]);
+        chain.reset();
+        let single = run_in_blocks(|x, y| chain.process(x, y), &input, &[1]);
+        assert_eq!(bits(&whole), bits(&single), "{host_rate_hz} Hz");
+    }
+}
+
+#[test]
+fn the_stages_add_up() {
+    for encoder in encoders() {
+        for host_rate_hz in [16_000, 44_100] {
+            let converter = Converter::new(&bank(encoder.clone()), host_rate_hz, settings(0.0)).unwrap();
+            let sum: usize = converter.stages().iter().map(|stage| stage.samples).sum();
+            assert_eq!(converter.latency_samples(), sum);
+            assert!(converter.stages().len() >= 4);
+        }
+    }
+}
+
+/// What a converter gives for a take with settings that change at some positions.
+fn convert(
+    converter: &mut Converter,
+    input: &[f32],
+    changes: &[(usize, Settings)],
+    blocks: &[usize],
+) -> Vec<f32> {
+    let mut output = Vec::new();
+    let mut begin = 0;
+    for (position, settings) in changes.iter().copied().chain([(input.len(), settings(0.0))]) {
+        output.extend(run_in_blocks(|x, y| converter.process(x, y), &input[begin..position], blocks));
+        if position < input.len() {
+            converter.set(settings);
+        }
+        begin = position;
+    }
+    output
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn blocks_do_not_matter(
+        blocks in prop::collection::vec(0_usize..1500, 1..6).prop_filter("some sound", |blocks| blocks.iter().sum::<usize>() > 50),
+        kind in 0_usize..3,
+        rate in prop::sample::select(vec![8_000, 16_000, 44_100, 48_000, 96_000]),
+        change in 1_usize..6_000,
+    ) {
+        let input = take(9_000, rate);
+        let bank = bank(encoders()[kind].clone());
+        let changes = [(change, Settings { singer: 1, transpose_semitones: 3.0, seed: 9 })];
+        let mut converter = Converter::new(&bank, rate, settings(0.0)).unwrap();
+        let whole = convert(&mut converter, &input, &changes, &[input.len()]);
+        converter.reset();
+        converter.set(settings(0.0));
+        let cut = convert(&mut converter, &input, &changes, &blocks);
+        prop_assert!(whole.iter().any(|sample| sample.abs() > 1e-3));
+        prop_assert_eq!(bits(&whole), bits(&cut));
+    }
+}
+
+#[test]
+fn a_reset_converter_is_a_new_one() {
+    for encoder in encoders() {
+        let bank = bank(encoder);
+        let input = take(20_000, 48_000);
+        let now = Settings { singer: 2, transpose_semitones: -5.0, seed: 77 };
+        let fresh = convert(&mut Converter::new(&bank, 48_000, now).unwrap(), &input, &[], &[480]);
+        let mut used = Converter::new(&bank, 48_000, settings(0.0)).unwrap();
+        // The change is still ahead when the reset comes, and holds from the start after it.
+        convert(&mut used, &input[..7_001], &[(7_000, now)], &[480]);
+        used.reset();
+        assert_eq!(bits(&fresh), bits(&convert(&mut used, &input, &[], &[480])));
+    }
+}
+
+#[test]
+fn settings_change_the_sound() {
+    let bank = bank(encoders()[0].clone());
+    let input = take(20_000, 48_000);
+    let with = |settings| {
+        let mut converter = Converter::new(&bank, 48_000, settings).unwrap();
+        convert(&mut converter, &input, &[], &[512])
+    };
+    let plain = with(settings(0.0));
+    assert_ne!(plain, with(settings(2.0)));
+    assert_ne!(plain, with(Settings { singer: 1, ..settings(0.0) }));
+    assert_ne!(plain, with(Settings { seed: 1, ..settings(0.0) }));
+}
+
+#[test]
+fn settings_land_with_the_first_hop_after_them() {
+    // Rates are equal, so hop f starts at sample 160 f and is heard `latency` later.
+    let mut chain = PassThrough::chain(3, MODEL_RATE_HZ, settings(0.0));
+    let latency = latency(&chain);
+    let input = vec![0.0; 4_000];
+    for position in [1, 159, 160, 161, 479, 1_000] {
+        for block in [1, 37, 4_000] {
+            chain.reset();
+            chain.set(settings(0.0));
+            let mut output = run_in_blocks(|x, y| chain.process(x, y), &input[..position], &[block]);
+            chain.set(settings(0.25));
+            chain.set(settings(0.5));
+            output.extend(run_in_blocks(|x, y| chain.process(x, y), &input[position..], &[block]));
+            let first = output.iter().position(|sample| *sample > 0.25).unwrap();
+            assert_eq!(first, position.next_multiple_of(HOP) + latency, "set at {position}");
+        }
+    }
+}
+
+#[test]
+fn settings_before_the_first_sample_hold_from_the_start() {
+    let bank = bank(encoders()[0].clone());
+    let input = take(5_000, 44_100);
+    let now = Settings { singer: 2, transpose_semitones: 1.0, seed: 3 };
+    let fresh = convert(&mut Converter::new(&bank, 44_100, now).unwrap(), &input, &[], &[64]);
+    let mut set = Converter::new(&bank, 44_100, settings(0.0)).unwrap();
+    assert_eq!(bits(&fresh), bits(&convert(&mut set, &input, &[(0, now)], &[64])));
+}
+
+#[test]
+fn the_past_does_not_know_the_future() {
+    let input = take(12_000, 48_000);
+    let mut changed = input.clone();
+    changed[8_000..].iter_mut().for_each(|sample| *sample = 0.1 - *sample);
+    for encoder in encoders() {
+        let bank = bank(encoder);
+        let run = |input: &[f32]| {
+            convert(&mut Converter::new(&bank, 48_000, settings(0.0)).unwrap(), input, &[], &[256])
+        };
+        let (one, other) = (run(&input), run(&changed));
+        assert_eq!(bits(&one[..8_000]), bits(&other[..8_000]));
+        assert_ne!(one[8_000..], other[8_000..]);
+    }
+}
+
+#[test]
+fn bad_input_does_no_lasting_harm() {
+    for encoder in encoders() {
+        let bank = bank(encoder);
+        let rate = 44_100;
+        let good = take(30_000, rate);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1e-40, 0.0, 100.0] {
+            let mut converter = Converter::new(&bank, rate, settings(0.0)).unwrap();
+            let mut input = good[..5_000].to_vec();
+            input.extend((0..8_000).map(|n| if n % 3 == 0 { -bad } else { bad }));
+            input.extend(&good);
+            let output = convert(&mut converter, &input, &[], &[512]);
+            assert!(output.iter().all(|sample| sample.is_finite() && sample.abs() <= 0.999), "{bad}");
+            let last = &output[input.len() - 10_000..];
+            assert!(last.iter().any(|sample| sample.abs() > 1e-3), "sound must come back after {bad}");
+        }
+        // What is not a number counts as silence, exactly.
+        let convert_with = |bad: f32| {
+            let mut input = good.clone();
+            input[2_000..9_000].fill(bad);
+            convert(&mut Converter::new(&bank, rate, settings(0.0)).unwrap(), &input, &[], &[512])
+        };
+        assert_eq!(bits(&convert_with(0.0)), bits(&convert_with(f32::NAN)));
+    }
+}
+
+#[test]
+fn what_is_out_of_range_is_refused_or_brought_into_it() {
+    let bank = bank(encoders()[0].clone());
+    let refused = |rate, settings| Converter::new(&bank, rate, settings).err().unwrap().to_string();
+    assert!(refused(7_999, settings(0.0)).contains("7999 Hz"));
+    assert!(refused(192_001, settings(0.0)).contains("192000"));
+    assert!(refused(48_000, Settings { singer: 3, ..settings(0.0) }).contains("singer 3 in bank `random`"));
+    assert!(refused(48_000, settings(f32::NAN)).contains("NaN"));
+
+    let input = take(9_000, 48_000);
+    let with = |settings| {
+        convert(
+            &mut Converter::new(&bank, 48_000, self::settings(0.0)).unwrap(),
+            &input,
+            &[(0, settings)],
+            &[99],
+        )
+    };
+    let last = Settings { singer: 2, ..settings(0.0) };
+    assert_eq!(bits(&with(Settings { singer: usize::MAX, ..settings(f32::NAN) })), bits(&with(last)));
+    assert_eq!(bits(&with(settings(f32::INFINITY))), bits(&with(settings(MAX_TRANSPOSE_SEMITONES))));
+}
