@@ -49,14 +49,10 @@ impl FalsettoParams {
             singer: IntParam::new("Singer", 0, IntRange::Linear { min: 0, max: SINGER_SLOTS as i32 - 1 })
                 .with_value_to_string(Arc::new(move |slot| singer_text(&shown.singers(), slot)))
                 .with_string_to_value(Arc::new(move |text| singer_slot(&asked.singers(), text))),
-            transpose: FloatParam::new(
-                "Transpose",
-                0.0,
-                FloatRange::Linear { min: -24.0, max: 24.0 },
-            )
-            // A cent.
-            .with_step_size(0.01)
-            .with_unit(" st"),
+            transpose: FloatParam::new("Transpose", 0.0, FloatRange::Linear { min: -24.0, max: 24.0 })
+                // A cent.
+                .with_step_size(0.01)
+                .with_unit(" st"),
             mix: FloatParam::new("Mix", 1.0, FloatRange::Linear { min: 0.0, max: 1.0 })
                 .with_unit(" %")
                 .with_value_to_string(formatters::v2s_f32_percentage(1))
@@ -104,9 +100,10 @@ pub(crate) fn singer_text(singers: &[String], slot: i32) -> String {
 /// The slot that a text means: a singer's name in any case, what `singer_text` says, or a number.
 pub(crate) fn singer_slot(singers: &[String], text: &str) -> Option<i32> {
     let text = text.trim();
-    let named = singers.iter().position(|name| name == text).or_else(|| {
-        singers.iter().position(|name| name.to_lowercase() == text.to_lowercase())
-    });
+    let named = singers
+        .iter()
+        .position(|name| name == text)
+        .or_else(|| singers.iter().position(|name| name.to_lowercase() == text.to_lowercase()));
     match named {
         Some(slot) => i32::try_from(slot).ok(),
         None => {

@@ -52,11 +52,13 @@ impl Falsetto {
     /// Builds what the audio thread needs, or keeps what is there if it still fits.
     fn prepare(&mut self, host_rate_hz: u32, max_block_samples: usize) {
         let bank = self.voice.bank();
-        let failed = self.board.stream.lock().as_ref().is_some_and(|info| {
-            info.meters.as_ref().is_some_and(|meters| meters.report().failure.is_some())
-        });
+        let failed =
+            self.board.stream.lock().as_ref().is_some_and(|info| {
+                info.meters.as_ref().is_some_and(|meters| meters.report().failure.is_some())
+            });
         let broken = self.board.broken.swap(false, Relaxed) || failed;
-        if self.audio.is_some() && !broken && self.voice.plays(host_rate_hz, max_block_samples, bank.as_ref()) {
+        if self.audio.is_some() && !broken && self.voice.plays(host_rate_hz, max_block_samples, bank.as_ref())
+        {
             return;
         }
         // The old stream first, so that two never hold memory at once.
@@ -176,12 +178,8 @@ impl ClapPlugin for Falsetto {
     const CLAP_DESCRIPTION: Option<&'static str> = Some("Sings your take in another singer's voice");
     const CLAP_MANUAL_URL: Option<&'static str> = None;
     const CLAP_SUPPORT_URL: Option<&'static str> = None;
-    const CLAP_FEATURES: &'static [ClapFeature] = &[
-        ClapFeature::AudioEffect,
-        ClapFeature::PitchShifter,
-        ClapFeature::Stereo,
-        ClapFeature::Mono,
-    ];
+    const CLAP_FEATURES: &'static [ClapFeature] =
+        &[ClapFeature::AudioEffect, ClapFeature::PitchShifter, ClapFeature::Stereo, ClapFeature::Mono];
 
     fn remote_controls(&self, context: &mut impl RemoteControlsContext) {
         context.add_section("Falsetto", |section| {

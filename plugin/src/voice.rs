@@ -230,8 +230,7 @@ pub fn open_stream(
     let stages = converter.stages().iter().map(|stage| (stage.name, stage.samples)).collect();
     let config = StreamConfig { host_rate_hz, max_block_samples, settings };
     let stream = Hub::shared().open(Box::new(converter), config).map_err(|error| error.to_string())?;
-    let info =
-        StreamInfo { host_rate_hz, latency: stream.latency(), stages, meters: Some(stream.meters()) };
+    let info = StreamInfo { host_rate_hz, latency: stream.latency(), stages, meters: Some(stream.meters()) };
     Ok((stream, info))
 }
 

@@ -101,13 +101,7 @@ impl OutputStage {
     }
 
     /// One channel in place: the take goes in, the aligned sound comes out. Gives the largest sample.
-    pub fn mono(
-        &mut self,
-        wet: &[f32],
-        dry_share: &[f32],
-        channel: &mut [f32],
-        dry: &mut DelayLine,
-    ) -> f32 {
+    pub fn mono(&mut self, wet: &[f32], dry_share: &[f32], channel: &mut [f32], dry: &mut DelayLine) -> f32 {
         let mut peak = 0.0f32;
         for ((wet, share), sample) in wet.iter().zip(dry_share).zip(channel) {
             self.step();

@@ -57,8 +57,7 @@ fn find_in(
             }
             Ok(bank) if namesake.is_none() && bank.card().name == wanted.name => {
                 // Where no content was asked for, the name is all that there is to match.
-                let status =
-                    if wanted.hash.is_empty() { VoiceStatus::Ready } else { VoiceStatus::ByName };
+                let status = if wanted.hash.is_empty() { VoiceStatus::Ready } else { VoiceStatus::ByName };
                 namesake = Some(Found { bank: Arc::new(bank), path: Some(path), status });
             }
             Ok(_) => {}
