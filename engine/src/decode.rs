@@ -80,6 +80,13 @@ impl Decoder {
     pub fn with_isa(weights: Arc<DecoderWeights>, sampling: Sampling, isa: Isa) -> Self {
         let state = State::new(&weights);
         let isa = if isa.is_available() { isa } else { Isa::Scalar };
+        // A card is only text: what it says must not turn the softmax upside down or into something that is no number.
+        let sharpness = |value: f32| if value > 0.0 { value.min(1_000.0) } else { 0.0 };
+        let sampling = Sampling {
+            voiced_sharpness: sharpness(sampling.voiced_sharpness),
+            unvoiced_sharpness: sharpness(sampling.unvoiced_sharpness),
+            floor_probability: sampling.floor_probability.max(0.0),
+        };
         Self { weights, sampling, isa, state }
     }
 

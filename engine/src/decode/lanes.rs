@@ -41,7 +41,8 @@ pub(super) const fn blocks_for(values: usize) -> usize {
 /// An instruction set that the decoder has kernels for. All of them give the same samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// Plain Rust; the only one off x86-64.
+    /// Plain Rust; the only one off x86-64. On x86-64 it calls the system's `fmaf` and is hundreds of times too slow
+    /// for live use: a reference, not a way out.
     Scalar,
     /// AVX2 with FMA: x86-64 since about 2013.
     Avx2,
@@ -131,8 +132,6 @@ pub(super) trait Lanes: Copy {
     fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F;
     /// Turns in [-0.5, 0.5] of `phase * (first + lane) + shift`, all wrapping in units of 2^-32 turns.
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F;
-    /// Asks for the cache lines of the blocks; no effect on any value.
-    fn prefetch(self, blocks: &[Block]);
 }
 
 /// Turns of one unit of a 32-bit phase.
@@ -213,6 +212,4 @@ impl Lanes for Scalar {
             phase.wrapping_mul(first.wrapping_add(lane as u32)).wrapping_add(shift).cast_signed() as f32 * TURN
         })
     }
-    #[inline(always)]
-    fn prefetch(self, _blocks: &[Block]) {}
 }

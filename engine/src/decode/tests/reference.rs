@@ -1,0 +1,167 @@
+//! The decoder's formulas as straight loops in `f64`, with all of every layer's past kept: no queues, no tiles, none of
+//! the decoder's own functions.
+
+use std::f64::consts::TAU;
+
+use super::{Frame, Tensors};
+use crate::voice::ModelConfig;
+
+pub(super) struct Reference<'a> {
+    config: &'a ModelConfig,
+    tensors: &'a Tensors,
+    /// Inputs of every layer at every past sample.
+    past: Vec<Vec<Vec<f64>>>,
+    codes: Vec<u8>,
+    turns: f64,
+    previous_f0: Option<f64>,
+}
+
+fn code_value(code: i64) -> f64 {
+    let v = (code as f64 + 0.5) / 128.0 - 1.0;
+    v.signum() * (256.0_f64.powf(v.abs()) - 1.0) / 255.0
+}
+
+fn width(code: i64) -> f64 {
+    match code {
+        0 => code_value(1) - code_value(0),
+        255 => code_value(255) - code_value(254),
+        _ => (code_value(code + 1) - code_value(code - 1)) / 2.0,
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+impl<'a> Reference<'a> {
+    pub(super) fn new(config: &'a ModelConfig, tensors: &'a Tensors) -> Self {
+        let past = vec![Vec::new(); config.decoder.layers()];
+        Self { config, tensors, past, codes: Vec::new(), turns: 0.0, previous_f0: None }
+    }
+
+    fn vector(&self, name: &str) -> Vec<f64> {
+        self.tensors[name].iter().map(|&v| f64::from(v)).collect()
+    }
+
+    fn times(&self, name: &str, inputs: &[f64]) -> Vec<f64> {
+        let dot = |row: &[f32]| row.iter().zip(inputs).map(|(&w, x)| f64::from(w) * x).sum();
+        self.tensors[name].chunks_exact(inputs.len()).map(dot).collect()
+    }
+
+    fn affine(&self, part: &str, inputs: &[f64]) -> Vec<f64> {
+        let products = self.times(&format!("{part}.weight"), inputs);
+        products.iter().zip(self.vector(&format!("{part}.bias"))).map(|(a, b)| a + b).collect()
+    }
+
+    fn code(&self, back: usize) -> usize {
+        if back > self.codes.len() { 128 } else { usize::from(self.codes[self.codes.len() - back]) }
+    }
+
+    pub(super) fn score_hop(&mut self, frame: &Frame, codes: &[u8]) -> Vec<f64> {
+        let config = self.config;
+        let (hop, rate) = (config.hop_samples as f64, f64::from(config.sample_rate_hz));
+        let f0 = f64::from(frame.f0_hz);
+        let mut input: Vec<f64> = frame.latent.iter().map(|&v| f64::from(v)).collect();
+        if config.condition.f0 {
+            input.extend(if frame.voiced { [(f0 / 220.0).log2(), 1.0] } else { [0.0, 0.0] });
+        }
+        if config.condition.loudness {
+            input.push(f64::from(frame.loudness));
+        }
+        input.extend(frame.singer.iter().map(|&v| f64::from(v)));
+        let u: Vec<f64> = self.affine("frame", &input).iter().map(|v| v.tanh()).collect();
+        let condition = self.affine("condition", &u);
+        let prior = config.decoder.prior.map(|_| self.affine("prior", &u));
+
+        let slope = match self.previous_f0 {
+            Some(before) if frame.voiced && (f0 - before).abs() < 0.12 * f0 => f0 - before,
+            _ => 0.0,
+        };
+        self.previous_f0 = frame.voiced.then_some(f0);
+        let mut logits = Vec::new();
+        for (index, &code) in codes.iter().enumerate() {
+            let here = f0 + slope * (index as f64 + 0.5 - hop / 2.0) / hop;
+            let unit = 2.0_f64.powi(-32);
+            self.turns = (self.turns + (here / rate / unit).round() * unit).fract();
+            logits.extend(self.step(frame, &condition, prior.as_deref()));
+            self.codes.push(code);
+        }
+        logits
+    }
+
+    fn step(&mut self, frame: &Frame, condition: &[f64], prior: Option<&[f64]>) -> Vec<f64> {
+        let decoder = &self.config.decoder;
+        let residual = decoder.residual_channels;
+        let (current, previous) =
+            (self.vector("decoder.input.current"), self.vector("decoder.input.previous"));
+        let (q1, q2) = (self.code(1), self.code(2));
+        let mut h: Vec<f64> =
+            (0..residual).map(|r| current[q1 * residual + r] + previous[q2 * residual + r]).collect();
+        let wave = |k: usize, shift: f64| (TAU * (self.turns * k as f64 + shift).fract()).sin();
+        let harmonics = self.config.condition.excitation_harmonics;
+        if harmonics > 0 && frame.voiced {
+            let sines = (1..=harmonics).map(|k| wave(k, 0.0));
+            let waves: Vec<f64> = sines.chain((1..=harmonics).map(|k| wave(k, 0.25))).collect();
+            for (h, e) in h.iter_mut().zip(self.times("decoder.excitation.weight", &waves)) {
+                *h += e;
+            }
+        }
+        let mut skips = self.vector("decoder.skip_bias");
+        for (layer, dilation) in decoder.dilations().into_iter().enumerate() {
+            let name = |part: &str| format!("decoder.layers.{layer}.{part}");
+            let zero = vec![0.0; residual];
+            let past = &self.past[layer];
+            let delayed = if past.len() >= dilation { &past[past.len() - dilation] } else { &zero };
+            let taps = self.times(&name("previous"), delayed);
+            let p: Vec<f64> = self
+                .times(&name("current"), &h)
+                .iter()
+                .zip(taps)
+                .zip(&condition[2 * residual * layer..])
+                .map(|((a, b), c)| a + b + c)
+                .collect();
+            let z: Vec<f64> = (0..residual).map(|r| p[r].tanh() * sigmoid(p[residual + r])).collect();
+            self.past[layer].push(h.clone());
+            for (h, d) in h.iter_mut().zip(self.affine(&name("residual"), &z)) {
+                *h += d;
+            }
+            for (s, d) in skips.iter_mut().zip(self.times(&name("skip.weight"), &z)) {
+                *s += d;
+            }
+        }
+        let relu = |values: Vec<f64>| values.into_iter().map(|v| v.max(0.0)).collect::<Vec<_>>();
+        let head_bias = &condition[2 * residual * decoder.layers()..];
+        let hidden = self.times("decoder.head.hidden.weight", &relu(skips));
+        let hidden = relu(hidden.iter().zip(head_bias).map(|(a, b)| a + b).collect());
+        let mut logits = self.affine("decoder.head.output", &hidden);
+        if let (Some(prior), Some(o)) = (decoder.prior, prior) {
+            let (taps, harmonics) = (prior.taps, prior.harmonics);
+            let level = 0.5 * ((3.0 * f64::from(frame.loudness) - 6.0) / 2.0).exp();
+            let mut b: Vec<f64> = Vec::new();
+            for (i, output) in o[..taps].iter().enumerate() {
+                let r = 0.99 * output.tanh();
+                b = (0..i).map(|j| b[j] - r * b[i - 1 - j]).collect();
+                b.push(r);
+            }
+            let mut mean = 0.0;
+            for (j, b) in b.iter().enumerate() {
+                if j < self.codes.len() {
+                    mean += b * code_value(self.code(j + 1) as i64);
+                }
+            }
+            for k in 1..=harmonics {
+                let f = k as f64 * f64::from(frame.f0_hz);
+                if frame.voiced && f < 0.475 * f64::from(self.config.sample_rate_hz) {
+                    let (sine, cosine) = (o[taps + k - 1], o[taps + harmonics + k - 1]);
+                    mean += level * (sine * wave(k, 0.0) + cosine * wave(k, 0.25));
+                }
+            }
+            let e = (level + 0.001).ln() + o[taps + 2 * harmonics].clamp(-5.0, 3.0) - 0.7;
+            for (code, logit) in logits.iter_mut().enumerate() {
+                let n = ((code_value(code as i64) - mean) * (-e).exp()).abs();
+                *logit += width(code as i64).ln() - e - n - 2.0 * (-n).exp().ln_1p();
+            }
+        }
+        logits
+    }
+}

@@ -1,0 +1,75 @@
+//! The decoder's calls of the audio engine's inner loop must not touch the allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use falsetto_engine::decode::{Decoder, DecoderWeights, FrameInput, Isa, uniform};
+use falsetto_engine::voice::{
+    ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling, tensor_specs,
+};
+
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to the system's allocator; the counter allocates nothing and has no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: the caller's promises are the ones `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn decoding_never_allocates() {
+    let config = ModelConfig {
+        sample_rate_hz: 16_000,
+        hop_samples: 64,
+        pre_emphasis: 0.85,
+        latent_size: 4,
+        singer_embedding_size: 2,
+        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 4, frame_channels: 16 },
+        encoder: EncoderConfig::Mel { mels: 8, channels: 1, layers: 1, look_ahead_frames: 0 },
+        decoder: DecoderConfig {
+            blocks: 1,
+            layers_per_block: 5,
+            residual_channels: 20,
+            skip_channels: 20,
+            head_channels: 20,
+            prior: Some(PriorConfig { taps: 4, harmonics: 4 }),
+        },
+    };
+    let tensors: HashMap<String, Vec<f32>> = tensor_specs(&config, 1)
+        .into_iter()
+        .map(|spec| (spec.name.clone(), (0..spec.elements()).map(|i| uniform(1, i as u64) - 0.5).collect()))
+        .collect();
+    let weights = Arc::new(DecoderWeights::new(&config, |name| &tensors[name]));
+    let (mut output, codes, mut logits) = (vec![0.0; 64], vec![100; 64], vec![0.0; 64 * 256]);
+    for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512] {
+        let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
+        let before = CALLS.get();
+        for hop in 0..6 {
+            let frame = FrameInput { latent: &[0.1; 4], f0_hz: 220.0, voiced: hop % 2 == 0, loudness: 0.0 };
+            decoder.set_singer(&[0.3, -0.3]);
+            decoder.decode_hop(&frame, 1, &mut output);
+            decoder.score_hop(&frame, &codes, &mut logits);
+            if hop == 3 {
+                decoder.reset();
+            }
+        }
+        assert_eq!(CALLS.get(), before, "{isa:?}");
+    }
+}
