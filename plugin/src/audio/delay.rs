@@ -20,11 +20,12 @@ impl DelayLine {
     #[inline]
     pub fn next(&mut self, sample: f32) -> f32 {
         let Some(slot) = self.line.get_mut(self.index) else { return sample };
+        let oldest = std::mem::replace(slot, sample);
         self.index += 1;
         if self.index == self.line.len() {
             self.index = 0;
         }
-        std::mem::replace(slot, sample)
+        oldest
     }
 }
 

@@ -23,14 +23,7 @@ struct Delay {
 
 impl Delay {
     fn new(delay: usize) -> Self {
-        Self {
-            line: vec![0.0; delay],
-            index: 0,
-            count: 0,
-            settings: PLAIN,
-            panic_at: None,
-            dropped: None,
-        }
+        Self { line: vec![0.0; delay], index: 0, count: 0, settings: PLAIN, panic_at: None, dropped: None }
     }
 }
 
