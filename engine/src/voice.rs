@@ -9,7 +9,6 @@ mod tensors;
 
 pub use bank::{DEFAULT_BANK_NAME, MAX_FILE_BYTES, VoiceBank, VoiceError};
 pub use card::{Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
-pub use config::MU_LAW_CODES;
 pub(crate) use config::dilations;
 pub use config::{
     ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, MU_LAW_CODES, ModelConfig,

@@ -72,14 +72,9 @@ impl Module {
             "0.1.0",
         )
         .map_err(|e| HostError::Refused(format!("hear about its host: {e}")))?;
-        let plugin = PluginInstance::new(
-            |_| Shared::default(),
-            |_| MainThread,
-            &self.entry,
-            &self.plugin_id,
-            &about,
-        )
-        .map_err(|e| HostError::Refused(format!("be instantiated: {e}")))?;
+        let plugin =
+            PluginInstance::new(|_| Shared::default(), |_| MainThread, &self.entry, &self.plugin_id, &about)
+                .map_err(|e| HostError::Refused(format!("be instantiated: {e}")))?;
         Ok(Instance { plugin, channels: 2 })
     }
 }
