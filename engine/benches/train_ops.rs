@@ -5,8 +5,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
-use falsetto_engine::model::ops::{HeadOptions, InputSizes, decoder_input, gated_layer, head_nll};
+use candle_core::{Device, Result, Var};
+use falsetto_engine::model::ops::{
+    HeadOptions, InputSizes, decoder_input, gated_layer, gated_stack, head_nll,
+};
 use gemm::Parallelism;
 
 #[global_allocator]
@@ -16,6 +18,7 @@ const BATCH: usize = 6;
 const RESIDUAL: usize = 48;
 const SKIP: usize = 48;
 const HIDDEN: usize = 64;
+const LAYERS: usize = 20;
 const SAMPLES: usize = 4000;
 const FRAMES: usize = 25;
 const HARMONICS: usize = 16;
@@ -112,8 +115,14 @@ fn main() -> Result<()> {
     let channels = RESIDUAL + SKIP;
     let variable = |shape: &[usize], scale: f32| Var::rand(-scale, scale, shape, &device);
 
-    let bare_forward = best(|| Ok(bare(false)))?;
-    let bare_backward = best(|| Ok(bare(true)))?;
+    let bare_forward = best(|| {
+        bare(false);
+        Ok(())
+    })?;
+    let bare_backward = best(|| {
+        bare(true);
+        Ok(())
+    })?;
     let gflop = 2e-9 * (BATCH * SAMPLES * RESIDUAL * (4 * RESIDUAL + channels)) as f64;
     println!("R={RESIDUAL} S={SKIP} A={HIDDEN} T={SAMPLES} B={BATCH}, one thread");
     println!(
@@ -152,6 +161,24 @@ fn main() -> Result<()> {
         );
     }
 
+    let dilations: Vec<usize> = (0..2).flat_map(|_| (0..LAYERS / 2).map(|layer| 1 << layer)).collect();
+    let stack_condition = variable(&[BATCH, FRAMES, 2 * RESIDUAL * LAYERS], 1.0)?;
+    let stack_pack = variable(&[LAYERS * RESIDUAL * (4 * RESIDUAL + 1 + channels)], 0.1)?;
+    let forward = best(|| {
+        let (state, pack) = (state.as_detached_tensor(), stack_pack.as_detached_tensor());
+        black_box(gated_stack(&state, &stack_condition.as_detached_tensor(), &pack, &dilations)?);
+        Ok(())
+    })? / LAYERS as f64;
+    let both = best(|| {
+        black_box(gated_stack(&state, &stack_condition, &stack_pack, &dilations)?.backward()?);
+        Ok(())
+    })? / LAYERS as f64;
+    println!(
+        "stack of {LAYERS}, each   forward {forward:6.2} ms ({:4.2}x)  with backward {both:6.2} ms ({:4.2}x)",
+        forward / bare_forward,
+        both / (bare_forward + bare_backward)
+    );
+
     let codes: Arc<[u8]> = (0..BATCH * (SAMPLES + 2)).map(|i| (i * 37 % 256) as u8).collect();
     let excitation: Arc<[f32]> = (0..BATCH * SAMPLES * 2 * HARMONICS).map(|i| (i % 7) as f32 * 0.1).collect();
     let sizes = InputSizes { batch: BATCH, residual: RESIDUAL, skip: SKIP, harmonics: HARMONICS };
@@ -187,6 +214,5 @@ fn main() -> Result<()> {
             with_prior.to_string()
         );
     }
-    let _ = DType::F32;
     Ok(())
 }

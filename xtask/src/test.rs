@@ -44,7 +44,7 @@ fn lint() -> Result<()> {
 
 fn build() -> Result<()> {
     // One build for the command and the tests, so that their dependencies are compiled with one set of features.
-    run_command(cargo().args(["build", "--release", "--workspace", "--all-targets"]))
+    run_command(cargo().args(["build", "--release", "--workspace", "--bins", "--tests"]))
 }
 
 fn test(arguments: &Arguments, bundles: &PathBuf, checked: &PathBuf, python: &PathBuf) -> Result<()> {

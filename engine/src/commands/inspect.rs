@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let milliseconds = 1_000.0 * samples as f64 / f64::from(host_rate_hz);
     println!("latency      {samples} samples at {host_rate_hz} Hz ({milliseconds:.1} ms), of which");
     for stage in converter.stages() {
-        println!("             {:>9.1}  {}", stage.samples, stage.name);
+        println!("             {:>9}  {}", stage.samples, stage.name);
     }
     Ok(())
 }

@@ -64,6 +64,15 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// The packs of all layers, one after the other.
+    fn layer_weights(&self) -> Result<Tensor> {
+        let parts = ["previous", "current", "residual.weight", "residual.bias", "skip.weight"];
+        let names: Vec<String> = (0..self.config.decoder.layers())
+            .flat_map(|layer| parts.map(|part| format!("decoder.layers.{layer}.{part}")))
+            .collect();
+        self.parameters.pack(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     fn head_weights(&self) -> Result<Tensor> {
         self.parameters.pack(&[
             "decoder.head.hidden.weight",
@@ -80,22 +89,12 @@ impl<'a> Decoder<'a> {
         let frame = self.frame_network(latent, input)?;
         let conditions = linear(&frame, self.parameters.get("condition.weight")?, self.parameters.get("condition.bias")?)?;
 
-        let mut state = self.input_state(input, batch)?;
-        let gate = 2 * decoder.residual_channels;
-        for (layer, dilation) in decoder.dilations().into_iter().enumerate() {
-            let condition = conditions.narrow(1, layer * gate, gate)?.contiguous()?.reshape((batch, frames, gate))?;
-            let name = |part: &str| format!("decoder.layers.{layer}.{part}");
-            let weights = self.parameters.pack(&[
-                &name("previous"),
-                &name("current"),
-                &name("residual.weight"),
-                &name("residual.bias"),
-                &name("skip.weight"),
-            ])?;
-            state = ops::gated_layer(&state, &condition, &weights, dilation)?;
-        }
+        let gates = decoder.layers() * 2 * decoder.residual_channels;
+        let gate_biases = conditions.narrow(1, 0, gates)?.contiguous()?.reshape((batch, frames, gates))?;
+        let state = self.input_state(input, batch)?;
+        let state = ops::gated_stack(&state, &gate_biases, &self.layer_weights()?, &decoder.dilations())?;
 
-        let head = conditions.narrow(1, decoder.layers() * gate, decoder.head_channels)?.contiguous()?;
+        let head = conditions.narrow(1, gates, decoder.head_channels)?.contiguous()?;
         let mut side = vec![head.flatten_all()?];
         if let Some(prior) = decoder.prior {
             let (mean, log_scale) = self.prior(input, &frame, prior.taps, batch, frames)?;

@@ -5,6 +5,8 @@
 //! the items in order, so that results do not depend on the number of threads. Weights that belong to one operation
 //! come as one vector, a *pack*, because candle's operations take at most three arguments.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod basis;
 mod conv;
 mod head;
@@ -20,7 +22,7 @@ pub use basis::frame_basis;
 pub use conv::{Geometry, conv1d};
 pub use head::{HeadOptions, head_logits, head_nll};
 pub use input::{InputSizes, decoder_input};
-pub use layer::gated_layer;
+pub use layer::{gated_layer, gated_stack};
 pub use reflection::reflection_to_taps;
 pub use reverse::reverse_gradient;
 

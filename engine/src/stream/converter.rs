@@ -25,7 +25,7 @@ pub const HOST_RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 pub const MAX_TRANSPOSE_SEMITONES: f32 = 48.0;
 
 /// What a stream is asked to do, and may be asked anew at any sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settings {
     /// Who sings: an index into the bank's singers.
     pub singer: usize,

@@ -15,9 +15,6 @@ use crate::signal::mel::{MelBank, RunningMean};
 use crate::signal::resample::Resampler;
 use crate::voice::{EncoderConfig, ModelConfig};
 
-/// Silence that every clip gets at its end, so that the look-ahead of its last frames is there.
-const TAIL_HOPS: usize = 8;
-
 /// Why a folder could not be trained on.
 #[derive(Debug, Error)]
 pub enum CorpusError {
@@ -273,9 +270,13 @@ impl Draft {
     }
 }
 
-/// The whole sound at another rate, without delay.
+/// The whole sound at another rate.
 fn resample(samples: &[f32], from_hz: u32, to_hz: u32) -> Vec<f32> {
-    Resampler::convert(samples, from_hz, to_hz)
+    let mut resampler = Resampler::new(from_hz, to_hz);
+    let mut resampled = Vec::new();
+    resampler.push_into(samples, &mut resampled);
+    resampler.push_into(&vec![0.0; resampler.look_ahead_samples()], &mut resampled);
+    resampled
 }
 
 /// Level-free log-mel frames of the clip with its frequency axis stretched, tilted and with noise.

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::host::{check_length, hop_runs, hop_samples, sum_in_order, values, with_real, with_values};
-use super::matrix::{Put, View, ViewMut, multiply};
+use super::matrix::{Put, View, ViewMut, multiply, transpose};
 use super::real::{Real, add_log_density, add_log_density_gradient, add_sum, exp_below, raise_to, scale_by};
 use crate::voice::MU_LAW_CODES;
 
@@ -360,7 +360,8 @@ impl Sizes {
         let zero = T::zero();
         let mut block = Block::new(self.options);
         let mut hidden_gradient_block = vec![zero; hidden * BLOCK];
-        let mut log_scale_gradient = vec![zero; BLOCK];
+        let mut log_scale_gradient = [zero; BLOCK];
+        let mut by_time = vec![zero; hidden.max(skip) * BLOCK];
         for (start, end) in self.blocks() {
             let length = end - start;
             block.fill(self, state, inputs, start, end);
@@ -397,12 +398,13 @@ impl Sizes {
                 }
             }
 
+            transpose(&block.hidden, length, (hidden, length), &mut by_time);
             multiply(
                 (MU_LAW_CODES, length, hidden),
                 ViewMut::rows(output_weight_gradient, hidden),
                 Put::Add,
                 View::rows(logits_gradient, length),
-                View::rows(&block.hidden, length).transposed(),
+                View::rows(&by_time, hidden),
             );
             for (bias, row) in output_bias_gradient.iter_mut().zip(logits_gradient.chunks_exact(length)) {
                 add_sum(bias, row);
@@ -424,12 +426,13 @@ impl Sizes {
                     add_sum(bias, &row[first - start..last - start]);
                 }
             }
+            transpose(&block.skip, length, (skip, length), &mut by_time);
             multiply(
                 (hidden, length, skip),
                 ViewMut::rows(hidden_weight_gradient, skip),
                 Put::Add,
                 View::rows(hidden_gradient, length),
-                View::rows(&block.skip, length).transposed(),
+                View::rows(&by_time, skip),
             );
             let skip_start = (self.channels - skip) * self.samples;
             let skip_gradient = &mut state_gradient[skip_start..];

@@ -5,6 +5,7 @@
 //! loop is compiled for plain, AVX2 and AVX-512 machines and the best one is taken at run time.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::WithDType;
 
@@ -22,7 +23,14 @@ pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> {
     fn abs(self) -> Self;
     /// Constants of the data, which are kept in `f32`.
     fn constants(values: &[f32]) -> Cow<'_, [Self]>;
+    /// The pointers as they are if this type is `f32`: the way to the kernels that exist for it alone.
+    fn as_single(pointers: Pointers<Self>) -> Option<Pointers<f32>>;
+    /// Where buffers of this type are kept for reuse.
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
 }
+
+/// A target and two sources.
+pub(crate) type Pointers<T> = (*mut T, *const T, *const T);
 
 impl Real for f32 {
     #[inline(always)]
@@ -35,7 +43,7 @@ impl Real for f32 {
         // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits of the sum.
         const ROUND: f32 = 12_582_912.0;
         // ln 2 in two parts, the first of few enough bits that its product with the integer is exact.
-        const LN_2_HIGH: f32 = 0.693_359_375;
+        const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
         let x = if self > 88.0 { 88.0 } else { self };
         let x = if x < -87.0 { -87.0 } else { x };
@@ -55,14 +63,14 @@ impl Real for f32 {
     #[inline(always)]
     fn ln_1p_unit<const FUSED: bool>(self) -> Self {
         // ln(1 + x) / x on [0, 1], Chebyshev fit of degree 8, absolute error of the product 2e-8.
-        let mut sum = 5.253_457_8e-3_f32;
+        let mut sum = 5.253_458e-3_f32;
         for coefficient in [
             -2.958_850_7e-2,
             7.836_167e-2,
             -1.367_477e-1,
-            1.911_143_1e-1,
+            1.911_143e-1,
             -2.484_437e-1,
-            3.331_927_1e-1,
+            3.331_927e-1,
             -4.999_950_2e-1,
             1.0,
         ] {
@@ -83,6 +91,15 @@ impl Real for f32 {
 
     fn constants(values: &[f32]) -> Cow<'_, [Self]> {
         Cow::Borrowed(values)
+    }
+
+    fn as_single(pointers: Pointers<Self>) -> Option<Pointers<f32>> {
+        Some(pointers)
+    }
+
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
+        static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+        &POOL
     }
 }
 
@@ -115,6 +132,15 @@ impl Real for f64 {
     fn constants(values: &[f32]) -> Cow<'_, [Self]> {
         Cow::Owned(values.iter().map(|&value| f64::from(value)).collect())
     }
+
+    fn as_single(_pointers: Pointers<Self>) -> Option<Pointers<f32>> {
+        None
+    }
+
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
+        static POOL: Mutex<Vec<Vec<f64>>> = Mutex::new(Vec::new());
+        &POOL
+    }
 }
 
 /// [`Real::mul_add`] without the clash with the inherent method of `f32` and `f64`.
@@ -126,6 +152,45 @@ trait MulAdd: Real {
 }
 
 impl<T: Real> MulAdd for T {}
+
+/// Buffers that are kept for the next step at most; a training step holds one.
+const POOLED: usize = 2;
+
+/// A large buffer of arbitrary content that is taken from a pool and goes back there: fresh memory would be cleared
+/// and faulted in page by page at every step.
+pub(super) struct Scratch<T: Real> {
+    buffer: Vec<T>,
+    length: usize,
+}
+
+impl<T: Real> Scratch<T> {
+    pub(super) fn take(length: usize) -> Self {
+        let mut pool = T::pool().lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = pool.iter().position(|buffer| buffer.len() >= length);
+        // A buffer that is too small makes room for a new one that is not.
+        let buffer = fits.or(pool.len().checked_sub(1)).map(|at| pool.swap_remove(at));
+        drop(pool);
+        let buffer = buffer.filter(|buffer| buffer.len() >= length);
+        Self { buffer: buffer.unwrap_or_else(|| vec![T::zero(); length]), length }
+    }
+
+    pub(super) fn values(&self) -> &[T] {
+        &self.buffer[..self.length]
+    }
+
+    pub(super) fn values_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[..self.length]
+    }
+}
+
+impl<T: Real> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let mut pool = T::pool().lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < POOLED {
+            pool.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
 
 /// Instruction sets that the loops are compiled for.
 #[cfg(target_arch = "x86_64")]

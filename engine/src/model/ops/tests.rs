@@ -291,6 +291,39 @@ fn the_gated_layer() {
 }
 
 #[test]
+fn a_stack_of_layers() {
+    let dilations = [1, 4, 2, 300];
+    for (residual, skip, samples, frames, all) in [(2, 3, 12, 3, true), (20, 17, 700, 7, false)] {
+        let mut noise = Noise(15);
+        let pack = residual * (5 * residual + 1 + skip);
+        let tensors = [
+            noise.tensor(&[3, residual + skip, samples], 1.0),
+            noise.tensor(&[3, frames, 8 * residual], 1.0),
+            noise.tensor(&[4 * pack], 0.7 / (residual as f64).sqrt()),
+        ];
+        let op = |t: &[Tensor]| gated_stack(&t[0], &t[1], &t[2], &dilations);
+        let chain = |t: &[Tensor]| {
+            let mut state = t[0].clone();
+            for (layer, &dilation) in dilations.iter().enumerate() {
+                let condition = t[1].narrow(2, 2 * residual * layer, 2 * residual)?;
+                state = gated_layer(&state, &condition, &t[2].narrow(0, layer * pack, pack)?, dilation)?;
+            }
+            Ok(state)
+        };
+        check_values("gated stack", &op(&tensors).unwrap(), &flat(&chain(&tensors).unwrap()));
+        let weights = noise.tensor(&[3, residual + skip, samples], 1.0);
+        for (stack, chain) in
+            gradients(&op, &tensors, &weights).iter().zip(gradients(&chain, &tensors, &weights))
+        {
+            assert!(relative_error(stack, &chain) < 1e-12);
+        }
+        check_gradients("gated stack", &op, &tensors, all);
+        check_single_precision("gated stack", &op, &tensors);
+        check_threads("gated stack", &op, &tensors);
+    }
+}
+
+#[test]
 fn layers_that_do_not_fit_are_refused() {
     let [state, condition, pack] = layer_inputs(2, 3, 12, 3);
     assert!(gated_layer(&state, &condition, &pack.narrow(0, 0, 20).unwrap(), 1).is_err());
