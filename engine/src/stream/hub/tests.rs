@@ -382,3 +382,45 @@ fn absurd_hosts_are_refused_with_words() {
     let huge = StreamConfig { max_block_samples: usize::MAX, ..config(512) };
     assert!(matches!(pair(Box::new(Delay::new(1)), huge), Err(HubError::Config { .. })));
 }
+
+/// A whole take with a reset and settings that change, through the converter alone and through the hub.
+#[test]
+fn the_hub_adds_its_hand_off_to_the_converter_and_nothing_else() {
+    let bank = crate::voice::VoiceBank::default_bank().unwrap();
+    let changed = Settings { singer: 1, transpose_semitones: -3.5, seed: 7 };
+    let total = 48_000;
+    let input: Vec<f32> = (0..total).map(|index| (index as f32 * 0.03).sin() * 0.3).collect();
+    let mut alone = vec![0.0; total];
+    let mut converter = Converter::new(&bank, RATE_HZ, PLAIN).unwrap();
+    converter.process(&input[..10_007], &mut alone[..10_007]);
+    converter.set(changed);
+    converter.process(&input[10_007..], &mut alone[10_007..]);
+
+    let hub = Arc::new(Hub::default());
+    let converter = Converter::new(&bank, RATE_HZ, PLAIN).unwrap();
+    let mut stream = hub.open(Box::new(converter), config(1024)).unwrap();
+    stream.set_offline(true);
+    let (mut wet, mut dry_share) = (vec![0.0; total], vec![0.0; total]);
+    for _ in 0..2 {
+        // The first time round is only there to be forgotten.
+        stream.reset();
+        stream.set(PLAIN);
+        let mut position = 0;
+        for size in ODD.iter().cycle() {
+            let end = (position + size).min(if position < 10_007 { 10_007 } else { total });
+            let block = position..end;
+            stream.process(&input[block.clone()], &mut wet[block.clone()], &mut dry_share[block]);
+            position = end;
+            if position == 10_007 {
+                stream.set(changed);
+            } else if position == total {
+                break;
+            }
+        }
+    }
+    let hand_off = stream.latency().hand_off_samples();
+    assert_eq!(wet[..hand_off], vec![0.0; hand_off]);
+    assert_eq!(wet[hand_off..], alone[..total - hand_off]);
+    assert!(dry_share.iter().all(|&share| share == 0.0));
+    assert!(wet.iter().any(|&sample| sample.abs() > 1e-3));
+}
