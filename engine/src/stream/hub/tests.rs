@@ -9,6 +9,8 @@ use super::*;
 
 const RATE_HZ: u32 = 48_000;
 const DELAY: usize = 700;
+/// No late position.
+const NONE: [usize; 0] = [];
 const PLAIN: Settings = Settings { singer: 0, transpose_semitones: 0.0, seed: 0 };
 
 /// A delay whose gain is the singer's number plus one, and which adds a trace of its own sample count.
@@ -144,7 +146,7 @@ fn an_engine_in_time_gives_the_exact_sound_at_any_block_sizes() {
         tape.impatient_block(&mut stream, ODD[call % ODD.len()]);
         drain(&mut served);
     }
-    assert_eq!(tape.late(stream.latency().total_samples()), []);
+    assert_eq!(tape.late(stream.latency().total_samples()), NONE);
     assert_eq!(stream.meters().report().late_samples, 0);
 }
 
@@ -159,7 +161,7 @@ fn an_engine_a_whole_hop_behind_is_still_in_time() {
             drain(&mut served);
         }
     }
-    assert_eq!(tape.late(stream.latency().total_samples()), []);
+    assert_eq!(tape.late(stream.latency().total_samples()), NONE);
 }
 
 #[test]
@@ -319,7 +321,7 @@ fn shared_run(offline: bool, sizes: &[usize], max_block: usize) -> (Tape, usize,
 fn offline_is_exact_at_odd_block_sizes_even_beyond_the_promised_one() {
     for max_block in [256, 4096] {
         let (tape, latency, report) = shared_run(true, &[ODD.as_slice(), &[4096]].concat(), max_block);
-        assert_eq!(tape.late(latency), []);
+        assert_eq!(tape.late(latency), NONE);
         assert_eq!(report.late_blocks, 0);
     }
 }
@@ -328,7 +330,7 @@ fn offline_is_exact_at_odd_block_sizes_even_beyond_the_promised_one() {
 fn a_fast_host_that_does_not_say_so_gets_the_exact_sound() {
     // Blocks of a second, so that what is earned outlasts any pause of a busy machine.
     let (tape, latency, report) = shared_run(false, &[48_000, 47_000, 45_001], 48_000);
-    assert_eq!(tape.late(latency), []);
+    assert_eq!(tape.late(latency), NONE);
     assert_eq!(report.late_blocks, 0);
 }
 
@@ -346,7 +348,7 @@ fn two_streams_are_independent_and_a_panicking_worker_takes_only_its_own_down() 
         doomed_tape.block(&mut doomed, 480);
         other_tape.block(&mut other, 480);
     }
-    assert_eq!(other_tape.late(other.latency().total_samples()), []);
+    assert_eq!(other_tape.late(other.latency().total_samples()), NONE);
     assert_eq!(other.meters().report().failure, None);
     let late = doomed_tape.late(doomed.latency().total_samples());
     assert!(late[0] <= 20_000 + doomed.latency().hand_off_samples());
