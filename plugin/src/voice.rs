@@ -255,3 +255,6 @@ impl<'a> PersistentField<'a, VoiceReference> for PersistedVoice {
         read(&self.0.wanted())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,88 @@ fn files_in(folder: Option<&Path>) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with two banks of other content than the built-in one, and a file that is none.
+    fn folder() -> (tempfile::TempDir, VoiceBank, VoiceBank) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = VoiceBank::default_bank().unwrap().card().model.clone();
+        let one = VoiceBank::random(config.clone(), 2, 1).unwrap();
+        let other = VoiceBank::random(config, 3, 2).unwrap();
+        one.save(&folder.path().join("b.safetensors")).unwrap();
+        other.save(&folder.path().join("c.safetensors")).unwrap();
+        std::fs::write(folder.path().join("a.safetensors"), b"no bank").unwrap();
+        (folder, one, other)
+    }
+
+    fn look(wanted: &VoiceReference, folder: &Path) -> Result<Found, String> {
+        find_in(wanted, VoiceBank::default_bank().map_err(|error| error.to_string()), Some(folder))
+    }
+
+    #[test]
+    fn content_counts_wherever_the_file_went() {
+        let (folder, _, other) = folder();
+        let wanted = VoiceReference {
+            hash: other.content_hash(),
+            name: "renamed since".into(),
+            path: Some("/nowhere/c.safetensors".into()),
+            ..VoiceReference::built_in()
+        };
+        let found = look(&wanted, folder.path()).unwrap();
+        assert_eq!(found.bank.content_hash(), other.content_hash());
+        assert_eq!(
+            (found.status, found.path),
+            (VoiceStatus::Ready, Some(folder.path().join("c.safetensors")))
+        );
+        // The hint alone is enough, outside any folder.
+        let hint = folder.path().join("c.safetensors").display().to_string();
+        let built_in = VoiceBank::default_bank().map_err(|error| error.to_string());
+        let found = find_in(&VoiceReference { path: Some(hint), ..wanted }, built_in, None).unwrap();
+        assert_eq!(found.bank.content_hash(), other.content_hash());
+    }
+
+    #[test]
+    fn a_namesake_stands_in_and_is_told() {
+        let (folder, one, _) = folder();
+        let wanted = VoiceReference {
+            hash: "00".repeat(32),
+            name: one.card().name.clone(),
+            ..VoiceReference::built_in()
+        };
+        let found = look(&wanted, folder.path()).unwrap();
+        // The first in the order of file names, since both have the name.
+        assert_eq!(found.bank.content_hash(), one.content_hash());
+        assert_eq!(found.status, VoiceStatus::ByName);
+    }
+
+    #[test]
+    fn the_built_in_bank_is_found_by_name_and_by_content() {
+        let nowhere = Path::new("/nowhere");
+        let found = look(&VoiceReference::built_in(), nowhere).unwrap();
+        assert_eq!((found.status, found.path), (VoiceStatus::Ready, None));
+        let wanted = VoiceReference {
+            hash: found.bank.content_hash(),
+            name: "renamed since".into(),
+            ..VoiceReference::built_in()
+        };
+        assert_eq!(look(&wanted, nowhere).unwrap().status, VoiceStatus::Ready);
+        let older = VoiceReference { hash: "00".repeat(32), ..VoiceReference::built_in() };
+        assert_eq!(look(&older, nowhere).unwrap().status, VoiceStatus::ByName);
+    }
+
+    #[test]
+    fn a_missing_voice_is_named() {
+        let (folder, ..) = folder();
+        let wanted = VoiceReference {
+            hash: "00".repeat(32),
+            name: "Ida's choir".into(),
+            ..VoiceReference::built_in()
+        };
+        let reason = look(&wanted, folder.path()).err().unwrap();
+        assert!(reason.starts_with("missing voice Ida's choir; put its file into"), "{reason}");
+        assert!(reason.contains("a.safetensors"), "what was refused is told: {reason}");
+    }
+}

@@ -9,6 +9,8 @@ use super::*;
 
 const RATE_HZ: u32 = 48_000;
 const DELAY: usize = 700;
+/// No late position.
+const NONE: [usize; 0] = [];
 const PLAIN: Settings = Settings { singer: 0, transpose_semitones: 0.0, seed: 0 };
 
 /// A delay whose gain is the singer's number plus one, and which adds a trace of its own sample count.
@@ -144,7 +146,7 @@ fn an_engine_in_time_gives_the_exact_sound_at_any_block_sizes() {
         tape.impatient_block(&mut stream, ODD[call % ODD.len()]);
         drain(&mut served);
     }
-    assert_eq!(tape.late(stream.latency().total_samples()), []);
+    assert_eq!(tape.late(stream.latency().total_samples()), NONE);
     assert_eq!(stream.meters().report().late_samples, 0);
 }
 
@@ -159,7 +161,7 @@ fn an_engine_a_whole_hop_behind_is_still_in_time() {
             drain(&mut served);
         }
     }
-    assert_eq!(tape.late(stream.latency().total_samples()), []);
+    assert_eq!(tape.late(stream.latency().total_samples()), NONE);
 }
 
 #[test]
@@ -319,7 +321,7 @@ fn shared_run(offline: bool, sizes: &[usize], max_block: usize) -> (Tape, usize,
 fn offline_is_exact_at_odd_block_sizes_even_beyond_the_promised_one() {
     for max_block in [256, 4096] {
         let (tape, latency, report) = shared_run(true, &[ODD.as_slice(), &[4096]].concat(), max_block);
-        assert_eq!(tape.late(latency), []);
+        assert_eq!(tape.late(latency), NONE);
         assert_eq!(report.late_blocks, 0);
     }
 }
@@ -328,7 +330,7 @@ fn offline_is_exact_at_odd_block_sizes_even_beyond_the_promised_one() {
 fn a_fast_host_that_does_not_say_so_gets_the_exact_sound() {
     // Blocks of a second, so that what is earned outlasts any pause of a busy machine.
     let (tape, latency, report) = shared_run(false, &[48_000, 47_000, 45_001], 48_000);
-    assert_eq!(tape.late(latency), []);
+    assert_eq!(tape.late(latency), NONE);
     assert_eq!(report.late_blocks, 0);
 }
 
@@ -346,7 +348,7 @@ fn two_streams_are_independent_and_a_panicking_worker_takes_only_its_own_down() 
         doomed_tape.block(&mut doomed, 480);
         other_tape.block(&mut other, 480);
     }
-    assert_eq!(other_tape.late(other.latency().total_samples()), []);
+    assert_eq!(other_tape.late(other.latency().total_samples()), NONE);
     assert_eq!(other.meters().report().failure, None);
     let late = doomed_tape.late(doomed.latency().total_samples());
     assert!(late[0] <= 20_000 + doomed.latency().hand_off_samples());
@@ -381,4 +383,46 @@ fn absurd_hosts_are_refused_with_words() {
     assert!(matches!(pair(Box::new(Delay::new(1)), broken), Err(HubError::Config { .. })));
     let huge = StreamConfig { max_block_samples: usize::MAX, ..config(512) };
     assert!(matches!(pair(Box::new(Delay::new(1)), huge), Err(HubError::Config { .. })));
+}
+
+/// A whole take with a reset and settings that change, through the converter alone and through the hub.
+#[test]
+fn the_hub_adds_its_hand_off_to_the_converter_and_nothing_else() {
+    let bank = crate::voice::VoiceBank::default_bank().unwrap();
+    let changed = Settings { singer: 1, transpose_semitones: -3.5, seed: 7 };
+    let total = 48_000;
+    let input: Vec<f32> = (0..total).map(|index| (index as f32 * 0.03).sin() * 0.3).collect();
+    let mut alone = vec![0.0; total];
+    let mut converter = Converter::new(&bank, RATE_HZ, PLAIN).unwrap();
+    converter.process(&input[..10_007], &mut alone[..10_007]);
+    converter.set(changed);
+    converter.process(&input[10_007..], &mut alone[10_007..]);
+
+    let hub = Arc::new(Hub::default());
+    let converter = Converter::new(&bank, RATE_HZ, PLAIN).unwrap();
+    let mut stream = hub.open(Box::new(converter), config(1024)).unwrap();
+    stream.set_offline(true);
+    let (mut wet, mut dry_share) = (vec![0.0; total], vec![0.0; total]);
+    for _ in 0..2 {
+        // The first time round is only there to be forgotten.
+        stream.reset();
+        stream.set(PLAIN);
+        let mut position = 0;
+        for size in ODD.iter().cycle() {
+            let end = (position + size).min(if position < 10_007 { 10_007 } else { total });
+            let block = position..end;
+            stream.process(&input[block.clone()], &mut wet[block.clone()], &mut dry_share[block]);
+            position = end;
+            if position == 10_007 {
+                stream.set(changed);
+            } else if position == total {
+                break;
+            }
+        }
+    }
+    let hand_off = stream.latency().hand_off_samples();
+    assert_eq!(wet[..hand_off], vec![0.0; hand_off]);
+    assert_eq!(wet[hand_off..], alone[..total - hand_off]);
+    assert!(dry_share.iter().all(|&share| share == 0.0));
+    assert!(wet.iter().any(|&sample| sample.abs() > 1e-3));
 }
