@@ -2,8 +2,10 @@
 
 mod converter;
 mod encoder;
+mod hub;
 mod offline;
 
 pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
 pub use encoder::Encoder;
+pub use hub::{Hub, HubError, LatencyParts, Stream, StreamConfig, StreamMeters, StreamReport, Worker};
 pub use offline::convert;

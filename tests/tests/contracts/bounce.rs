@@ -1,0 +1,130 @@
+//! A bounce is what the command makes, bit for bit, whatever the host and its block sizes.
+
+use falsetto_tests::built;
+use falsetto_tests::play::{Blocks, Pace, Plan};
+use falsetto_tests::python_hosts::{Bounce, Setting};
+
+use crate::common::{
+    RATES_HZ, SINGER, assert_same, clap_singing, converted, last_singer, python, singers, take, vst3,
+};
+
+const BLOCKS: [usize; 6] = [1, 17, 64, 480, 1024, 4096];
+
+fn every_kind_of_blocks() -> Vec<Blocks> {
+    let fixed = BLOCKS.into_iter().map(Blocks::Of);
+    fixed.chain([Blocks::random(1, 97, 4096), Blocks::random(2, 101, 300)]).collect()
+}
+
+#[test]
+fn clap_bounce_is_the_commands_file_at_every_block_size() {
+    let singer = last_singer();
+    for rate in RATES_HZ {
+        let (take, wanted) = (take(rate), converted(rate, &singer));
+        for blocks in every_kind_of_blocks() {
+            let plan = Plan::offline(f64::from(rate), 1).in_blocks(blocks.clone());
+            let played = clap_singing(&singer).bounce(std::slice::from_ref(&take), &plan).expect("a bounce");
+            for (channel, sound) in played.sound.iter().enumerate() {
+                assert_same(&format!("{rate} Hz, {blocks:?}, channel {channel}"), sound, &wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn clap_bounce_is_the_commands_file_for_every_singer() {
+    let rate = RATES_HZ[0];
+    for singer in singers() {
+        let plan = Plan::offline(f64::from(rate), 512);
+        let played = clap_singing(&singer).bounce(&[take(rate)], &plan).expect("a bounce");
+        assert_same(&singer, &played.sound[0], &converted(rate, &singer));
+    }
+}
+
+#[test]
+fn mono_ports_give_the_same() {
+    let (rate, singer) = (RATES_HZ[0], last_singer());
+    let mut instance = clap_singing(&singer);
+    instance.use_channels(1).expect("mono ports");
+    let played = instance.bounce(&[take(rate)], &Plan::offline(f64::from(rate), 480)).expect("a bounce");
+    assert_eq!(played.sound.len(), 1);
+    assert_same("mono", &played.sound[0], &converted(rate, &singer));
+}
+
+#[test]
+fn an_instance_bounces_the_same_twice() {
+    let (rate, singer) = (RATES_HZ[0], last_singer());
+    let mut instance = clap_singing(&singer);
+    for turn in 1..=2 {
+        let played = instance.bounce(&[take(rate)], &Plan::offline(f64::from(rate), 512)).expect("a bounce");
+        assert_same(&format!("turn {turn}"), &played.sound[0], &converted(rate, &singer));
+    }
+}
+
+#[test]
+fn a_host_that_bounces_without_saying_so_gets_the_same() {
+    let (rate, singer) = (RATES_HZ[0], last_singer());
+    for blocks in [64, 480, 4096] {
+        let plan = Plan::offline(f64::from(rate), blocks).at_pace(Pace::UntoldFast);
+        let played = clap_singing(&singer).bounce(&[take(rate)], &plan).expect("a bounce");
+        assert_same(&format!("blocks of {blocks}"), &played.sound[0], &converted(rate, &singer));
+    }
+}
+
+#[test]
+fn vst3_bounce_is_the_commands_file() {
+    let singer = last_singer();
+    for rate in RATES_HZ {
+        for blocks in [Blocks::Of(64), Blocks::Of(1024), Blocks::random(3, 97, 4096)] {
+            let mut instance = vst3().instance().expect("an instance");
+            instance.set_by_name(SINGER, &singer).expect("the singer is offered");
+            let plan = Plan::offline(f64::from(rate), 1).in_blocks(blocks.clone());
+            let played = instance.bounce(&[take(rate)], &plan).expect("a bounce");
+            let what = format!("{rate} Hz, {blocks:?}");
+            assert_same(&what, &played.sound[0], &converted(rate, &singer));
+        }
+    }
+}
+
+#[test]
+fn pedalboard_bounce_is_the_commands_file() {
+    let singer = last_singer();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (rate, block_samples) in [(48_000, 512), (48_000, 8192), (44_100, 100)] {
+        let bounce = Bounce {
+            plugin: &built::vst3(),
+            folder: folder.path(),
+            take: &take(rate),
+            sample_rate_hz: rate,
+            block_samples,
+            settings: &[Setting::text(SINGER, &singer)],
+        };
+        let bounced = python().pedalboard(&bounce).expect("a bounce");
+        let what = format!("{rate} Hz, blocks of {block_samples}");
+        assert_same(&what, &bounced.sound[0], &converted(rate, &singer));
+    }
+}
+
+#[test]
+fn dawdreamer_bounce_is_the_commands_file_later_by_the_latency() {
+    let singer = last_singer();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (rate, block_samples) in [(48_000, 512), (44_100, 1024)] {
+        let mut long_take = take(rate);
+        let frames = long_take.len();
+        // DawDreamer does not compensate: silence for the sound to come out of.
+        long_take.extend(std::iter::repeat_n(0.0, rate as usize));
+        let bounce = Bounce {
+            plugin: &built::vst3(),
+            folder: folder.path(),
+            take: &long_take,
+            sample_rate_hz: rate,
+            block_samples,
+            settings: &[Setting::text(SINGER, &singer)],
+        };
+        let bounced = python().dawdreamer(&bounce).expect("a bounce");
+        let latency = bounced.latency_samples;
+        assert!(latency < rate as usize, "a latency of {latency} samples");
+        let what = format!("{rate} Hz, blocks of {block_samples}");
+        assert_same(&what, &bounced.sound[0][latency..latency + frames], &converted(rate, &singer));
+    }
+}

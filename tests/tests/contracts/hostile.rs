@@ -1,0 +1,159 @@
+//! The command refuses what it cannot use: one sentence, an exit code that says so, and no file left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use falsetto_tests::command::{Answer, read_wav, write_wav};
+
+use crate::common::{command, last_singer, take};
+
+/// A folder with a good take and a place for the output.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_wav(&folder.path().join("take.wav"), 48_000, &[take(48_000)]).expect("the take is written");
+        fs::create_dir(folder.path().join("out")).expect("a folder for the output");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn with_file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, bytes).expect("the file is written");
+        path
+    }
+
+    /// `falsetto convert INPUT --singer SINGER [--voice FILE] -o out/sung.wav`
+    fn convert(&self, input: &Path, singer: &str, voice: Option<&Path>) -> Answer {
+        let mut arguments =
+            vec!["convert".into(), input.as_os_str().to_owned(), "--singer".into(), singer.into()];
+        if let Some(voice) = voice {
+            arguments.extend(["--voice".into(), voice.as_os_str().to_owned()]);
+        }
+        arguments.extend(["-o".into(), self.path("out/sung.wav").into_os_string()]);
+        command().run(arguments).expect("the command starts")
+    }
+
+    #[track_caller]
+    fn assert_refused(&self, what: &str, answer: &Answer) {
+        let said = answer.stderr.trim();
+        assert!(!answer.success, "{what}: it says that all is well");
+        assert!(!said.is_empty(), "{what}: not a word on stderr");
+        assert_eq!(said.lines().count(), 1, "{what}: more than a sentence: {said}");
+        for word in ["panicked", "RUST_BACKTRACE", "unwrap", "Os {", "Error {"] {
+            assert!(!said.contains(word), "{what}: {said}");
+        }
+        let left: Vec<_> = fs::read_dir(self.path("out")).expect("the folder").flatten().collect();
+        assert!(left.is_empty(), "{what}: left behind {left:?}");
+    }
+}
+
+#[test]
+fn sounds_that_are_none_are_refused() {
+    let place = Place::new();
+    let take = fs::read(place.path("take.wav")).expect("the take");
+    let mut lying = take.clone();
+    // The length of the data chunk: far more than the file has, in a header that is cut after it.
+    lying.truncate(60);
+    let inputs = [
+        ("a text", place.with_file("text.wav", b"This is a letter, not a sound.\n")),
+        ("an empty file", place.with_file("empty.wav", b"")),
+        ("a header alone", place.with_file("header.wav", &take[..20])),
+        ("a cut header", place.with_file("cut.wav", &lying)),
+        ("no file", place.path("nothing-here.wav")),
+    ];
+    for (what, input) in inputs {
+        place.assert_refused(what, &place.convert(&input, &last_singer(), None));
+    }
+}
+
+#[test]
+fn voice_files_that_lie_are_refused() {
+    let place = Place::new();
+    // Safetensors: the length of a JSON header, the header, the data.
+    let file = |header: &str, data: &[u8]| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.extend(data);
+        bytes
+    };
+    let huge = r#"{"a":{"dtype":"F32","shape":[4000000000,4000000000],"data_offsets":[0,16]}}"#;
+    let beyond = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
+    let plain = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
+    let voices = [
+        ("an empty voice", Vec::new()),
+        ("a text", b"not a voice at all, but long enough to be read as one".to_vec()),
+        ("a header length beyond the file", u64::MAX.to_le_bytes().to_vec()),
+        ("a shape that lies", file(huge, &[0; 16])),
+        ("data that is cut", file(beyond, &[0; 8])),
+        ("tensors without a card", file(plain, &[0; 16])),
+    ];
+    for (what, bytes) in voices {
+        let voice = place.with_file("voice.safetensors", &bytes);
+        let answer = place.convert(&place.path("take.wav"), &last_singer(), Some(&voice));
+        place.assert_refused(what, &answer);
+    }
+    place.assert_refused(
+        "no voice file",
+        &place.convert(&place.path("take.wav"), &last_singer(), Some(&place.path("nowhere.safetensors"))),
+    );
+}
+
+#[test]
+fn an_unknown_singer_is_refused_and_the_known_ones_are_named() {
+    let place = Place::new();
+    let answer = place.convert(&place.path("take.wav"), "nobody", None);
+    place.assert_refused("an unknown singer", &answer);
+    assert!(answer.stderr.contains(&last_singer()), "{}", answer.stderr);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused() {
+    let place = Place::new();
+    // A file where the folder should be refuses root as well, whom no permission stops.
+    let blocked = place.with_file("blocked", b"");
+    let output = blocked.join("sung.wav");
+    let answer = command().convert(&place.path("take.wav"), &last_singer(), &output).expect("it starts");
+    place.assert_refused("a file in the folder's place", &answer);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_written_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::new();
+    let folder = place.path("locked");
+    fs::create_dir(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).expect("permissions");
+    if fs::write(folder.join("probe"), b"").is_ok() {
+        // Root may write everywhere; the test above holds the same for it.
+        return;
+    }
+    let answer = command()
+        .convert(&place.path("take.wav"), &last_singer(), &folder.join("sung.wav"))
+        .expect("it starts");
+    place.assert_refused("a locked folder", &answer);
+}
+
+#[test]
+fn six_channels_at_96_khz_are_sung() {
+    let place = Place::new();
+    let channel = take(96_000);
+    let input = place.path("wide.wav");
+    write_wav(&input, 96_000, &vec![channel.clone(); 6]).expect("the take is written");
+    let answer = place.convert(&input, &last_singer(), None);
+    assert!(answer.success, "{}", answer.stderr);
+    let (rate, sound) = read_wav(&place.path("out/sung.wav")).expect("a WAV file");
+    assert_eq!(rate, 96_000);
+    assert_eq!(sound[0].len(), channel.len());
+    assert!(sound.iter().flatten().all(|x| x.is_finite() && x.abs() <= 1.5));
+    assert!(sound[0].iter().any(|x| x.abs() > 0.01), "silence");
+}

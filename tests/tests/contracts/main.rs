@@ -1,0 +1,9 @@
+//! What must always hold, seen from outside: through hosts that others wrote, through the formats' own interfaces, and
+//! through the command.
+
+mod automation;
+mod bounce;
+mod common;
+mod hostile;
+mod latency;
+mod state;

@@ -1,0 +1,58 @@
+"""What is sung: lines of public-domain songs, words of our own choice, syllables."""
+
+LINES = [
+    "twinkle twinkle little star", "how I wonder what you are", "up above the world so high",
+    "like a diamond in the sky", "row row row your boat", "gently down the stream", "merrily merrily merrily",
+    "life is but a dream", "amazing grace how sweet the sound", "I once was lost but now am found",
+    "should old acquaintance be forgot", "and never brought to mind", "are you going to the fair",
+    "parsley sage rosemary and thyme", "remember me to one who lives there", "silent night holy night",
+    "all is calm all is bright", "oh when the saints go marching in", "mary had a little lamb",
+    "its fleece was white as snow", "london bridge is falling down", "my fair lady",
+    "tis the gift to be simple", "tis the gift to be free", "alas my love you do me wrong",
+    "joyful joyful we adore thee", "shenandoah I long to hear you", "away you rolling river",
+    "swing low sweet chariot", "coming for to carry me home", "hush little baby", "the water is wide",
+    "yankee doodle went to town", "early in the morning", "down in the valley", "hear the wind blow",
+]
+WORDS = """
+    moon river golden morning shadow silver winter summer ocean mountain mother father sister brother lonely
+    valley meadow yellow window follow tomorrow never ever over under water fire table candle garden flower
+    sunny day rain falling slowly deep blue sea fly away home again love heart soul dream time light night
+    sky star wind rose tree bird song voice joy peace hope young old far near low high down road sailing
+    calling holding shining running singing waiting believe remember forever beautiful wonderful evening
+    melody
+""".split()
+VOCALISES = [
+    "la la la la la la la la", "na na na na na na na na", "ma me mi mo mu ma me mi", "no no no no no no no no",
+    "di da do di da do di da", "ya ya ya ya ya ya ya ya", "lo lo lo lo lu lu lu lu", "mi mi mi mi me me me me",
+]
+
+# Japanese, for Sinsy: a kana is a syllable.
+KANA = list("らなまのもりるれあいうえおかきくこさしそたてとにはひほみむやゆよわがごだでど")
+OPEN_KANA = list("あいうえおらなま")
+KANA_LINES = [
+    "きらきらひかるおそらのほしよ", "さくらさくらやよいのそらは", "うさぎおいしかのやま", "ゆうやけこやけのあかとんぼ", "かえるのうたがきこえてくるよ", "はるがきたはるがきたどこにきた",
+    "ほたるのひかりまどのゆき",
+]
+
+RANDOM_LINES = 40
+
+
+def english_lines(rng):
+    """Lines for a speaking voice: songs, vocalises and random words."""
+    lines = LINES + VOCALISES
+    for _ in range(RANDOM_LINES):
+        lines.append(" ".join(rng.choice(WORDS, size=int(rng.integers(3, 6)))))
+    return lines
+
+
+def kana_syllables(rng, count):
+    """At least `count` syllables: half of the time a song's line, now and then one syllable all the way."""
+    if rng.random() < 0.5:
+        syllables = list(KANA_LINES[int(rng.integers(len(KANA_LINES)))])
+    else:
+        syllables = [str(kana) for kana in rng.choice(KANA, size=count)]
+    if rng.random() < 0.15:
+        syllables = [str(rng.choice(OPEN_KANA))] * count
+    while len(syllables) < count:
+        syllables += syllables
+    return syllables

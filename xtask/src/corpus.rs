@@ -1,0 +1,58 @@
+//! `cargo xtask corpus`: a labelled corpus of singing, made by synthesisers that come as packages.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::error::Result;
+use crate::workspace::{root, run as run_command, target};
+use crate::{python, system_packages};
+
+/// The voices, and a C++ build chain for the singing synthesiser, which comes as source.
+const SYSTEM_PACKAGES: [&str; 8] = [
+    "festival",
+    "flite",
+    "festvox-kallpc16k",
+    "festvox-kdlpc16k",
+    "cmake",
+    "g++",
+    "python3-dev",
+    "python3-venv",
+];
+const PYTHON_PACKAGES: [&str; 5] = ["numpy", "scipy", "soundfile", "pyworld", "pysinsy"];
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Folder to write to [default: target/corpus].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Minutes of each singer.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// Share of each singer's minutes in a register far beyond the natural one, 0 to 1.
+    #[arg(long, default_value_t = 0.5)]
+    wide: f64,
+    /// Singers, separated by commas [default: all six].
+    #[arg(long)]
+    singers: Option<String>,
+    /// Another seed gives other melodies and words.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Singers made at the same time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+/// `cargo xtask corpus`
+pub fn run(arguments: &Arguments) -> Result<()> {
+    system_packages::ensure(&SYSTEM_PACKAGES)?;
+    let python = python::environment("corpus-python", &PYTHON_PACKAGES)?;
+    let folder = arguments.out.clone().unwrap_or_else(|| target().join("corpus"));
+    let mut maker = Command::new(python);
+    maker.arg("-B").arg(root().join("xtask/corpus")).arg("--out").arg(&folder);
+    maker.args(["--minutes", &arguments.minutes.to_string(), "--wide", &arguments.wide.to_string()]);
+    maker.args(["--seed", &arguments.seed.to_string(), "--jobs", &arguments.jobs.to_string()]);
+    if let Some(singers) = &arguments.singers {
+        maker.args(["--singers", singers]);
+    }
+    run_command(&mut maker)
+}

@@ -1,0 +1,36 @@
+//! What can go wrong in a chore.
+
+use std::path::PathBuf;
+
+use falsetto_tests::play::HostError;
+use thiserror::Error;
+
+pub type Result<T> = std::result::Result<T, ChoreError>;
+
+#[derive(Debug, Error)]
+pub enum ChoreError {
+    #[error("`{program}` cannot be started: {source}")]
+    Start { program: String, source: std::io::Error },
+    #[error("`{command}` failed ({status})")]
+    Failed { command: String, status: std::process::ExitStatus },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Wav { path: PathBuf, source: hound::Error },
+    #[error("{}: the picture cannot be drawn: {reason}", path.display())]
+    Picture { path: PathBuf, reason: String },
+    #[error("bundling: {0}")]
+    Bundle(String),
+    #[error(
+        "these system packages are missing: {packages}\nrun: sudo apt-get update && sudo apt-get install -y {packages}"
+    )]
+    Packages { packages: String },
+    #[error("{0} is not set, so the user's folders are unknown")]
+    NoHome(&'static str),
+    #[error("no WAV files in {}", .0.display())]
+    NoTakes(PathBuf),
+    #[error("the demo: {0}")]
+    Host(#[from] HostError),
+    #[error("{failed} of {steps} steps failed: {names}")]
+    Steps { failed: usize, steps: usize, names: String },
+}

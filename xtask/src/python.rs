@@ -1,0 +1,29 @@
+//! Python environments under the target folder, for the hosts and tools that exist only in Python.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::error::{ChoreError, Result};
+use crate::workspace::{remove, run, target};
+
+/// Makes an environment with these packages, or takes the one that is there; gives its Python.
+pub fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = target().join(name);
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let record = folder.join("packages.txt");
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&record).is_ok_and(|have| have == wanted) && python.exists() {
+        return Ok(python);
+    }
+    println!("making a Python environment in {}", folder.display());
+    remove(&folder)?;
+    let system_python = if cfg!(windows) { "python" } else { "python3" };
+    run(Command::new(system_python).args(["-m", "venv"]).arg(&folder))?;
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(packages))?;
+    // The record comes last: an environment without it is not finished.
+    fs::write(&record, wanted).map_err(|source| ChoreError::File { path: record, source })?;
+    Ok(python)
+}
