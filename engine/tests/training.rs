@@ -54,6 +54,7 @@ tritone_bits = 0.0
 reverse = 0.25
 invert = 0.25
 code_noise = 1
+lapses_per_second = 8.0
 gain_db = [-3.0, 0.0]
 views = 1
 view_warp = [0.9, 1.1]

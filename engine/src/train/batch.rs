@@ -32,11 +32,18 @@ pub(crate) struct Cut<'a> {
     pub(crate) view: usize,
     pub(crate) gain: f32,
     pub(crate) invert: bool,
-    /// Largest change of a past code, and the seed of these changes.
-    pub(crate) code_noise: i32,
-    pub(crate) noise_seed: u64,
+    /// What is wrong with the past that the decoder is shown.
+    pub(crate) flaws: Option<Flaws>,
     /// F0 as the decoder is told it, over the F0 that was sung (1 in training).
     pub(crate) f0_ratio: f32,
+}
+
+/// Flaws of the past that the decoder is shown, such as its own mistakes will be when it sings.
+#[derive(Clone, Copy)]
+pub(crate) struct Flaws {
+    pub(crate) code_noise: i32,
+    pub(crate) lapses_per_second: f32,
+    pub(crate) seed: u64,
 }
 
 impl<'a> Cut<'a> {
@@ -49,8 +56,7 @@ impl<'a> Cut<'a> {
             view: 0,
             gain: 1.0,
             invert: false,
-            code_noise: 0,
-            noise_seed: 0,
+            flaws: None,
             f0_ratio: 1.0,
         }
     }
@@ -100,8 +106,11 @@ impl<'a> Batcher<'a> {
                     view: random.below(clip.views.len().max(1)),
                     gain: 10f32.powf(random.between(low, high) / 20.0),
                     invert: random.chance(augment.invert),
-                    code_noise: augment.code_noise,
-                    noise_seed: random.next(),
+                    flaws: Some(Flaws {
+                        code_noise: augment.code_noise,
+                        lapses_per_second: augment.lapses_per_second,
+                        seed: random.next(),
+                    }),
                     ..Cut::plain(clip, 0)
                 }
             })
@@ -149,8 +158,12 @@ impl<'a> Batcher<'a> {
         let model = &self.recipe.model;
         let frames = self.recipe.training.segment_frames;
         let history = model.decoder.prior.map_or(0, |prior| prior.taps).max(2);
-        let clean = segment_codes(cut, model.hop_samples, frames, history);
-        let noisy = disturb(&clean, cut.code_noise, cut.noise_seed);
+        let past = Past { cut, first: cut.start_frame * model.hop_samples, history };
+        let clean: Vec<u8> = (0..history + frames * model.hop_samples).map(|index| past.code(index, 0, 1.0)).collect();
+        let noisy = match cut.flaws {
+            Some(flaws) => past.flawed(&clean, flaws, model.sample_rate_hz),
+            None => clean.clone(),
+        };
         let mut segment = Segment {
             codes: noisy[history - 2..].to_vec(),
             targets: clean[history..].to_vec(),
@@ -238,14 +251,49 @@ impl<'a> Batcher<'a> {
     }
 }
 
-/// Mu-law codes of a segment with `history` codes of its past in front.
-fn segment_codes(cut: &Cut, hop: usize, frames: usize, history: usize) -> Vec<u8> {
-    let first = cut.start_frame * hop;
-    let scale = if cut.invert { -cut.gain } else { cut.gain };
-    let code = |position: usize| mu_law::encode(scale * cut.clip.emphasised[position]);
-    (0..history + frames * hop)
-        .map(|index| (first + index).checked_sub(history).map_or(SILENCE_CODE, code))
-        .collect()
+/// The codes of a segment and of `history` samples before it.
+struct Past<'a> {
+    cut: &'a Cut<'a>,
+    first: usize,
+    history: usize,
+}
+
+impl Past<'_> {
+    /// The code at `index`, or of what was sung `delay` samples earlier, at another level.
+    fn code(&self, index: usize, delay: usize, gain: f32) -> u8 {
+        let scale = if self.cut.invert { -self.cut.gain } else { self.cut.gain };
+        (self.first + index)
+            .checked_sub(self.history + delay)
+            .map_or(SILENCE_CODE, |position| mu_law::encode(gain * scale * self.cut.clip.emphasised[position]))
+    }
+
+    /// Codes with lapses (3 to 15 ms that are too soft and up to 12 ms late) and noise.
+    ///
+    /// A decoder that only ever saw a flawless past learns to continue it and to ignore the F0 that it is told; when
+    /// it sings, one pulse too soft then becomes every second pulse, an octave down. After a lapse only the F0
+    /// phase tells where the next pulse belongs.
+    fn flawed(&self, clean: &[u8], flaws: Flaws, rate_hz: u32) -> Vec<u8> {
+        let mut random = Generator::new(flaws.seed, 0);
+        let mut codes = clean.to_vec();
+        let milliseconds = |count: f32| (count * rate_hz as f32 / 1_000.0) as usize;
+        let lapses = flaws.lapses_per_second * clean.len() as f32 / rate_hz as f32;
+        let count = lapses as usize + usize::from(random.chance(lapses.fract()));
+        for _ in 0..count {
+            let start = random.below(clean.len());
+            let length = milliseconds(random.between(3.0, 15.0));
+            let delay = milliseconds(random.between(0.0, 12.0));
+            let gain = random.uniform();
+            for (index, code) in codes.iter_mut().enumerate().skip(start).take(length) {
+                *code = self.code(index, delay, gain);
+            }
+        }
+        let width = 2 * flaws.code_noise as usize + 1;
+        for code in &mut codes {
+            let noisy = i32::from(*code) + random.below(width) as i32 - flaws.code_noise;
+            *code = noisy.clamp(0, 255) as u8;
+        }
+        codes
+    }
 }
 
 /// The F0 phase of every sample: as sung, or the running sum of an F0 that was not sung.
@@ -263,19 +311,6 @@ fn segment_phases(cut: &Cut, model: &ModelConfig, frames: usize) -> Vec<u32> {
         phases.iter_mut().for_each(|phase| *phase = phase.wrapping_add(1 << 31));
     }
     phases
-}
-
-/// Codes changed by up to `largest` steps either way, saturating.
-fn disturb(codes: &[u8], largest: i32, seed: u64) -> Vec<u8> {
-    if largest == 0 {
-        return codes.to_vec();
-    }
-    let mut random = Generator::new(seed, 0);
-    let width = 2 * largest as usize + 1;
-    codes
-        .iter()
-        .map(|&code| (i32::from(code) + random.below(width) as i32 - largest).clamp(0, 255) as u8)
-        .collect()
 }
 
 /// The loudness feature of a frame played with another gain.

@@ -90,6 +90,9 @@ pub struct AugmentConfig {
     pub invert: f32,
     /// Largest change of the decoder's past codes, uniform in both directions: it meets its own errors when it sings.
     pub code_noise: i32,
+    /// Lapses a second in the decoder's past: a few milliseconds that are too soft and too late. They teach it to
+    /// take the F0 phase's word over that of its own mistakes.
+    pub lapses_per_second: f32,
     /// A segment is played at a level drawn from this range.
     pub gain_db: [f32; 2],
     /// Other views of each clip for the encoder alone (mel encoder only): the frequency axis stretched, noise and a
@@ -159,6 +162,9 @@ impl Recipe {
         let finite = [training.learning_rate, training.gradient_norm, training.confusion, training.decay_share];
         if finite.iter().any(|value| !value.is_finite() || *value < 0.0) || !(0.0..1.0).contains(&training.average_decay) {
             return refuse("training rates must be finite and not negative, average_decay in [0, 1)");
+        }
+        if !(0..=128).contains(&self.augment.code_noise) || !(0.0..=100.0).contains(&self.augment.lapses_per_second) {
+            return refuse("augment.code_noise must be 0 to 128, lapses_per_second 0 to 100");
         }
         let ranges = [self.augment.gain_db, self.augment.view_warp, self.augment.view_noise_db, self.augment.view_tilt_db];
         if ranges.iter().any(|[low, high]| low > high) {
