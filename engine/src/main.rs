@@ -35,7 +35,9 @@ enum Command {
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("FALSETTO_LOG").unwrap_or_else(|_| "warn".into()),
+            // Refusals are told in our own words; what a decoder thinks of a broken file would come on top.
+            tracing_subscriber::EnvFilter::try_from_env("FALSETTO_LOG")
+                .unwrap_or_else(|_| "off,falsetto=warn,falsetto_engine=warn".into()),
         )
         .with_writer(std::io::stderr)
         .init();

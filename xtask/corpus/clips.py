@@ -42,7 +42,10 @@ def make_singer(name, out, minutes, wide, seed):
                 phrase = phrase * 2
         turn += 1
         is_wide = seconds >= minutes * 60 * (1 - wide)
-        clip = sing_with_sinsy(singer, phrase, is_wide, rng) if lines is None else sing_line(singer, lines, phrase, is_wide, rng)
+        if lines is None:
+            clip = sing_with_sinsy(singer, phrase, is_wide, rng)
+        else:
+            clip = sing_line(singer, lines, phrase, is_wide, rng)
         if clip is None:
             failures += 1
             continue

@@ -13,7 +13,7 @@ def write(path, names):
     """One Markdown file: who sings on what terms, then the notices word for word."""
     parts = [
         "# Licences of this corpus",
-        "Made by `cargo xtask corpus` from synthesisers' voices. Words and melodies are in the public domain or our own.",
+        "Made by `cargo xtask corpus` from synthesisers' voices. Words and melodies are in the public domain or ours.",
         table(names),
     ]
     for title, text in notices(names):

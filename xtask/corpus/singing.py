@@ -84,7 +84,10 @@ def frames_at(line, source):
     place = np.clip(source / FRAME_SECONDS, 0, len(line.log_spectrum) - 1.001)
     below = place.astype(int)
     share = (place - below)[:, None].astype(np.float32)
-    between = lambda frames: frames[below] * (1 - share) + frames[below + 1] * share
+
+    def between(frames):
+        return frames[below] * (1 - share) + frames[below + 1] * share
+
     return between(line.log_spectrum), between(line.aperiodicity), line.level_db[below], line.voiced[below]
 
 

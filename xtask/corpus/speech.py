@@ -47,7 +47,8 @@ def lines_of(singer, seed):
             if line and line.nuclei >= 2:
                 usable.append(line)
     if not usable:
-        raise SystemExit(f"{singer.name}: {singer.engine} speaks no line with the voice {singer.voice}; is it installed?")
+        voice = f"{singer.engine}'s voice {singer.voice}"
+        raise SystemExit(f"{singer.name}: {voice} speaks no line; is it installed?")
     return usable
 
 
