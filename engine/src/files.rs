@@ -117,7 +117,8 @@ impl Sound {
             hound::Error::IoError(cause) => cause.to_string(),
             other => other.to_string(),
         });
-        let renamed = written.and_then(|()| std::fs::rename(&temporary, path).map_err(|cause| cause.to_string()));
+        let renamed =
+            written.and_then(|()| std::fs::rename(&temporary, path).map_err(|cause| cause.to_string()));
         renamed.map_err(|reason| {
             // The temporary file may not exist; what matters is that none stays behind.
             let _ = std::fs::remove_file(&temporary);
@@ -131,8 +132,10 @@ impl Sound {
             Encoding::Integer(bits) => (bits, SampleFormat::Int),
         };
         let channels = self.channels.len() as u16;
-        let mut writer =
-            WavWriter::create(path, WavSpec { channels, sample_rate: self.rate_hz, bits_per_sample, sample_format })?;
+        let mut writer = WavWriter::create(
+            path,
+            WavSpec { channels, sample_rate: self.rate_hz, bits_per_sample, sample_format },
+        )?;
         let full_scale = 2f64.powi(i32::from(bits_per_sample) - 1);
         for frame in 0..self.frames() {
             for channel in &self.channels {
@@ -208,7 +211,8 @@ fn read_any(path: &Path, file: File) -> Result<Sound, FileError> {
     let mut format = symphonia::default::get_probe()
         .probe(&hint, stream, Default::default(), Default::default())
         .map_err(refuse)?;
-    let track = format.default_track(TrackType::Audio).ok_or_else(|| not_sound(path, "it has no audio track"))?;
+    let track =
+        format.default_track(TrackType::Audio).ok_or_else(|| not_sound(path, "it has no audio track"))?;
     let track_id = track.id;
     let parameters = track
         .codec_params

@@ -5,6 +5,7 @@
 //! parameters  every trainable tensor by its name in the bank
 //! encoder     the take -> latent frames: mel, dilated or strided
 //! decoder     latent, F0, loudness, singer and past samples -> bits per sample
+//! random      numbers for weights, batches and augmentation, a stream for each purpose
 //! confusion   the classifier that must not find the singer in the latent
 //! ```
 
@@ -13,6 +14,7 @@ mod decoder;
 mod encoder;
 pub mod ops;
 mod parameters;
+pub(crate) mod random;
 
 pub use confusion::Confusion;
 pub use decoder::{Decoder, DecoderInput};

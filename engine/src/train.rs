@@ -15,7 +15,6 @@ mod chart;
 mod checkpoint;
 mod corpus;
 mod optimizer;
-pub(crate) mod random;
 mod recipe;
 mod trainer;
 

@@ -183,7 +183,8 @@ fn a_decoder_that_ignores_f0_stops_the_run_with_words() {
     let folder = tempfile::tempdir().unwrap();
     make_corpus(&folder.path().join("corpus"));
     let recipe = recipe(folder.path(), |text| {
-        text.replace("tritone_step = 0", "tritone_step = 2").replace("tritone_bits = 0.0", "tritone_bits = 3.0")
+        text.replace("tritone_step = 0", "tritone_step = 2")
+            .replace("tritone_bits = 0.0", "tritone_bits = 3.0")
     });
     let corpus = load(folder.path(), &recipe);
     let mut trainer = Trainer::new(&recipe, &corpus, &folder.path().join("out")).unwrap();

@@ -61,7 +61,8 @@ fn semitones(text: &str) -> Result<f32, String> {
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
-    let parsed = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    let parsed =
+        text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
     match parsed {
         Some((index, count)) if index >= 1 && index <= count => Ok(Shard { index, count }),
         _ => Err("must be I/N with 1 <= I <= N, for example 2/8".into()),
@@ -113,7 +114,9 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, St
         }
         for input in found {
             // A folder's tree is kept below the output folder; a file goes right into it.
-            let relative = if root.is_dir() { input.strip_prefix(root).unwrap_or(&input) } else {
+            let relative = if root.is_dir() {
+                input.strip_prefix(root).unwrap_or(&input)
+            } else {
                 Path::new(input.file_name().unwrap_or_default())
             };
             let target = output.join(relative).with_extension("wav");
@@ -131,15 +134,24 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, St
     Ok(jobs)
 }
 
-fn convert_file(bank: &Arc<VoiceBank>, settings: Settings, input: &Path, output: &Path) -> Result<(), String> {
+fn convert_file(
+    bank: &Arc<VoiceBank>,
+    settings: Settings,
+    input: &Path,
+    output: &Path,
+) -> Result<(), String> {
     if same_file(input, output) {
-        return Err(format!("{} would be overwritten by its own conversion; choose another output", input.display()));
+        return Err(format!(
+            "{} would be overwritten by its own conversion; choose another output",
+            input.display()
+        ));
     }
     let sound = Sound::read(input).map_err(|error| error.to_string())?;
     let sung = convert(bank, sound.rate_hz, settings, &sound.mono())
         .map_err(|error| format!("{}: {error}", input.display()))?;
     if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
     }
     let channels = vec![sung; sound.channels.len()];
     let result = Sound { rate_hz: sound.rate_hz, channels, encoding: sound.encoding };

@@ -18,12 +18,18 @@ pub fn run(_: &Arguments) -> Outcome {
     println!("processor    {} cores, decoder kernel {:?}", cores, Isa::best());
     println!("gpu          not used: this build decodes on the processor");
     let bank = VoiceBank::default_bank().map_err(|error| error.to_string())?;
-    println!("voice        {} ({} singers), {}", bank.card().name, bank.card().singers.len(), bank.content_hash());
+    println!(
+        "voice        {} ({} singers), {}",
+        bank.card().name,
+        bank.card().singers.len(),
+        bank.content_hash()
+    );
 
     // Three seconds of a quiet 220 Hz tone: what is sung does not matter for the time it takes.
     let rate_hz = 48_000u32;
-    let take: Vec<f32> =
-        (0..3 * rate_hz).map(|n| 0.1 * (std::f32::consts::TAU * 220.0 * n as f32 / rate_hz as f32).sin()).collect();
+    let take: Vec<f32> = (0..3 * rate_hz)
+        .map(|n| 0.1 * (std::f32::consts::TAU * 220.0 * n as f32 / rate_hz as f32).sin())
+        .collect();
     let started = Instant::now();
     convert(&bank, rate_hz, Settings::default(), &take).map_err(|error| error.to_string())?;
     let factor = 3.0 / started.elapsed().as_secs_f64();

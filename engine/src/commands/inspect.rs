@@ -35,7 +35,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
         println!("notice       {notice}");
     }
     let host_rate_hz = 48_000;
-    let converter = Converter::new(&bank, host_rate_hz, Settings::default()).map_err(|error| error.to_string())?;
+    let converter =
+        Converter::new(&bank, host_rate_hz, Settings::default()).map_err(|error| error.to_string())?;
     let samples = converter.latency_samples();
     let milliseconds = 1_000.0 * samples as f64 / f64::from(host_rate_hz);
     println!("latency      {samples} samples at {host_rate_hz} Hz ({milliseconds:.1} ms), of which");

@@ -24,7 +24,10 @@ impl Confusion {
             .enumerate()
             .flat_map(|(layer, &(inputs, outputs, taps))| {
                 [
-                    TensorSpec { name: format!("confusion.{layer}.weight"), shape: vec![outputs, inputs, taps] },
+                    TensorSpec {
+                        name: format!("confusion.{layer}.weight"),
+                        shape: vec![outputs, inputs, taps],
+                    },
                     TensorSpec { name: format!("confusion.{layer}.bias"), shape: vec![outputs] },
                 ]
             })
@@ -40,7 +43,8 @@ impl Confusion {
             let weight = self.parameters.get(&format!("confusion.{layer}.weight"))?;
             let bias = self.parameters.get(&format!("confusion.{layer}.bias"))?;
             let pad = weight.dim(D::Minus1)? / 2;
-            hidden = conv1d(&hidden, weight, bias, Geometry { dilation: 1, stride: 1, left: pad, right: pad })?;
+            hidden =
+                conv1d(&hidden, weight, bias, Geometry { dilation: 1, stride: 1, left: pad, right: pad })?;
             if layer < 2 {
                 hidden = hidden.relu()?;
             }

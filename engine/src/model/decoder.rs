@@ -87,7 +87,8 @@ impl<'a> Decoder<'a> {
         let decoder = &config.decoder;
         let (batch, _, frames) = latent.dims3()?;
         let frame = self.frame_network(latent, input)?;
-        let conditions = linear(&frame, self.parameters.get("condition.weight")?, self.parameters.get("condition.bias")?)?;
+        let conditions =
+            linear(&frame, self.parameters.get("condition.weight")?, self.parameters.get("condition.bias")?)?;
 
         let gates = decoder.layers() * 2 * decoder.residual_channels;
         let gate_biases = conditions.narrow(1, 0, gates)?.contiguous()?.reshape((batch, frames, gates))?;
@@ -139,7 +140,12 @@ impl<'a> Decoder<'a> {
             harmonics,
             batch,
         };
-        ops::decoder_input(&self.parameters.pack(&names)?, input.codes.clone(), input.excitation.clone(), sizes)
+        ops::decoder_input(
+            &self.parameters.pack(&names)?,
+            input.codes.clone(),
+            input.excitation.clone(),
+            sizes,
+        )
     }
 
     /// The prior's mean `(B, T)` and log-scale `(B, F)`.
@@ -155,9 +161,11 @@ impl<'a> Decoder<'a> {
         let width = raw.dim(1)?;
         let prediction = ops::reflection_to_taps(&raw.narrow(1, 0, taps)?.contiguous()?)?;
         let harmonics = raw.narrow(1, taps, width - taps - 1)?;
-        let coefficients = Tensor::cat(&[&prediction, &harmonics.contiguous()?], 1)?.reshape((batch, frames, width - 1))?;
+        let coefficients =
+            Tensor::cat(&[&prediction, &harmonics.contiguous()?], 1)?.reshape((batch, frames, width - 1))?;
         let mean = ops::frame_basis(&coefficients, input.prior_basis.clone())?;
-        let scale = raw.narrow(1, width - 1, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
+        let scale =
+            raw.narrow(1, width - 1, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
         let log_scale = ((scale + &input.log_level)? - 0.7)?;
         Ok((mean, log_scale))
     }

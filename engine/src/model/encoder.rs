@@ -82,7 +82,12 @@ fn dilated(
     pool(&convolve(parameters, "encoder.latent", &stream.relu()?, POINT)?, config.hop_samples)
 }
 
-fn strided(config: &ModelConfig, parameters: &Parameters, strides: &[usize], input: &Tensor) -> Result<Tensor> {
+fn strided(
+    config: &ModelConfig,
+    parameters: &Parameters,
+    strides: &[usize],
+    input: &Tensor,
+) -> Result<Tensor> {
     let mut hidden = input.clone();
     for (layer, &stride) in strides.iter().enumerate() {
         let geometry = Geometry { dilation: 1, stride, left: stride, right: 0 };

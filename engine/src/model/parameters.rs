@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use crate::train::random::Generator;
+use crate::model::random::Generator;
 use crate::voice::{ModelConfig, TensorSpec, tensor_specs};
 
 /// Named trainable tensors (f32, on the CPU).
@@ -58,7 +58,8 @@ impl Parameters {
 
     /// Some tensors, flattened and laid end to end, as the fused operations take their weights.
     pub fn pack(&self, names: &[&str]) -> Result<Tensor> {
-        let parts: Vec<Tensor> = names.iter().map(|name| self.get(name)?.flatten_all()).collect::<Result<_>>()?;
+        let parts: Vec<Tensor> =
+            names.iter().map(|name| self.get(name)?.flatten_all()).collect::<Result<_>>()?;
         Tensor::cat(&parts, 0)
     }
 }
@@ -96,6 +97,8 @@ fn fourier_features(codes: usize, channels: usize, generator: &mut Generator) ->
         .collect();
     let value = |code: usize| (code as f32 + 0.5) * 2.0 / codes as f32 - 1.0;
     (0..codes)
-        .flat_map(|code| waves.iter().map(move |(rate, phase)| (rate * value(code) + phase).cos()).collect::<Vec<_>>())
+        .flat_map(|code| {
+            waves.iter().map(move |(rate, phase)| (rate * value(code) + phase).cos()).collect::<Vec<_>>()
+        })
         .collect()
 }

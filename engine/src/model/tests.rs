@@ -6,10 +6,10 @@ use candle_core::{Device, Tensor};
 
 use super::{Decoder, DecoderInput, Parameters, encode};
 use crate::decode::{self, DecoderWeights, F0Phase, FrameInput, harmonic_waves};
+use crate::model::random::Generator;
 use crate::signal::loudness::level;
 use crate::signal::mu_law;
 use crate::stream::Encoder;
-use crate::train::random::Generator;
 use crate::voice::{
     ConditionConfig, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig, Sampling,
 };
@@ -72,7 +72,11 @@ fn decoder_input(config: &ModelConfig, frames: &[Frame], codes: &[u8], singer: u
     let (mut features, mut log_level, mut excitation, mut basis) = (vec![], vec![], vec![], vec![]);
     for (index, frame) in frames.iter().enumerate() {
         let voiced = if frame.voiced { 1.0 } else { 0.0 };
-        features.extend([if frame.voiced { (frame.f0_hz / 220.0).log2() } else { 0.0 }, voiced, frame.loudness]);
+        features.extend([
+            if frame.voiced { (frame.f0_hz / 220.0).log2() } else { 0.0 },
+            voiced,
+            frame.loudness,
+        ]);
         log_level.push((level(frame.loudness) + 0.001).ln());
         let mut phases = vec![0; hop];
         phase.hop(frame.f0_hz, frame.voiced, &mut phases);
@@ -82,9 +86,10 @@ fn decoder_input(config: &ModelConfig, frames: &[Frame], codes: &[u8], singer: u
             harmonic_waves(&[phase], count, &mut sines, &mut cosines);
             excitation.extend(sines[..excited].iter().chain(&cosines[..excited]).map(|wave| wave * voiced));
             let t = index * hop + offset;
-            basis.extend((1..=prior.taps).map(|tap| {
-                t.checked_sub(tap).map_or(0.0, |past| mu_law::decode(codes[past]))
-            }));
+            basis.extend(
+                (1..=prior.taps)
+                    .map(|tap| t.checked_sub(tap).map_or(0.0, |past| mu_law::decode(codes[past]))),
+            );
             for waves in [&sines, &cosines] {
                 basis.extend(waves[..prior.harmonics].iter().enumerate().map(|(order, wave)| {
                     let audible = (order + 1) as f32 * frame.f0_hz < 0.475 * config.sample_rate_hz as f32;
@@ -128,8 +133,15 @@ fn the_cached_decoder_computes_the_graphs_logits_from_the_first_sample_on() {
         let latent = Tensor::from_vec(latent, (1, config.latent_size, frames.len()), &Device::Cpu).unwrap();
         let input = decoder_input(&config, &frames, &codes, 2);
         let graph = Decoder::new(&config, &parameters);
-        let expected: Vec<f32> =
-            graph.logits(&latent, &input).unwrap().transpose(1, 2).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let expected: Vec<f32> = graph
+            .logits(&latent, &input)
+            .unwrap()
+            .transpose(1, 2)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
 
         let values = parameters.values().unwrap();
         let weights = Arc::new(DecoderWeights::new(&config, |name| values[name].as_slice()));
@@ -169,7 +181,12 @@ fn the_streaming_encoders_compute_the_graphs_latents() {
     let frames = 30;
     let encoders = [
         mel(),
-        EncoderConfig::Dilated { blocks: 2, layers_per_block: 4, channels: 5, look_ahead: DilatedLookAhead::Full },
+        EncoderConfig::Dilated {
+            blocks: 2,
+            layers_per_block: 4,
+            channels: 5,
+            look_ahead: DilatedLookAhead::Full,
+        },
         EncoderConfig::Dilated {
             blocks: 2,
             layers_per_block: 4,
@@ -192,7 +209,8 @@ fn the_streaming_encoders_compute_the_graphs_latents() {
         let mut streaming = Encoder::new(&config, |name| values[name].as_slice());
         let context = super::encoder_context(&config);
         let width = streaming.input_size();
-        let hops: Vec<Vec<f32>> = (0..frames).map(|_| (0..width).map(|_| random.normal()).collect()).collect();
+        let hops: Vec<Vec<f32>> =
+            (0..frames).map(|_| (0..width).map(|_| random.normal()).collect()).collect();
 
         let graph_input = if let EncoderConfig::Mel { mels, .. } = encoder {
             // Silence on both sides, as the trainer pads a clip.
@@ -201,7 +219,8 @@ fn the_streaming_encoders_compute_the_graphs_latents() {
                 .chain(&hops)
                 .chain(std::iter::repeat_n(&silent, context.future_frames))
                 .collect();
-            let columns: Vec<f32> = (0..width).flat_map(|row| padded.iter().map(move |frame| frame[row])).collect();
+            let columns: Vec<f32> =
+                (0..width).flat_map(|row| padded.iter().map(move |frame| frame[row])).collect();
             Tensor::from_vec(columns, (1, width, padded.len()), &Device::Cpu).unwrap()
         } else {
             Tensor::from_vec(hops.concat(), (1, 1, frames * width), &Device::Cpu).unwrap()

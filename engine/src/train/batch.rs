@@ -4,9 +4,9 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::corpus::{Clip, Corpus};
-use super::random::Generator;
 use super::recipe::Recipe;
 use crate::decode::{F0Phase, harmonic_waves};
+use crate::model::random::Generator;
 use crate::model::{DecoderInput, EncoderContext, encoder_context};
 use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR, level};
 use crate::signal::mu_law;
@@ -133,7 +133,9 @@ impl<'a> Batcher<'a> {
         let encoder_input = match model.encoder {
             EncoderConfig::Mel { mels, .. } => {
                 let width = frames + self.context.past_frames + self.context.future_frames;
-                Tensor::from_vec(encoder_input, (batch, width, mels + 1), device)?.transpose(1, 2)?.contiguous()?
+                Tensor::from_vec(encoder_input, (batch, width, mels + 1), device)?
+                    .transpose(1, 2)?
+                    .contiguous()?
             }
             _ => Tensor::from_vec(encoder_input, (batch, 1, frames * model.hop_samples), device)?,
         };
@@ -159,7 +161,8 @@ impl<'a> Batcher<'a> {
         let frames = self.recipe.training.segment_frames;
         let history = model.decoder.prior.map_or(0, |prior| prior.taps).max(2);
         let past = Past { cut, first: cut.start_frame * model.hop_samples, history };
-        let clean: Vec<u8> = (0..history + frames * model.hop_samples).map(|index| past.code(index, 0, 1.0)).collect();
+        let clean: Vec<u8> =
+            (0..history + frames * model.hop_samples).map(|index| past.code(index, 0, 1.0)).collect();
         let noisy = match cut.flaws {
             Some(flaws) => past.flawed(&clean, flaws, model.sample_rate_hz),
             None => clean.clone(),
@@ -191,10 +194,18 @@ impl<'a> Batcher<'a> {
     }
 
     /// The decoder's excitation and the prior's regressors, sample by sample.
-    fn harmonics(&self, cut: &Cut, frames: usize, noisy: &[u8], excitation: &mut Vec<f32>, prior_basis: &mut Vec<f32>) {
+    fn harmonics(
+        &self,
+        cut: &Cut,
+        frames: usize,
+        noisy: &[u8],
+        excitation: &mut Vec<f32>,
+        prior_basis: &mut Vec<f32>,
+    ) {
         let model = &self.recipe.model;
         let hop = model.hop_samples;
-        let (taps, prior_harmonics) = model.decoder.prior.map_or((0, 0), |prior| (prior.taps, prior.harmonics));
+        let (taps, prior_harmonics) =
+            model.decoder.prior.map_or((0, 0), |prior| (prior.taps, prior.harmonics));
         let history = taps.max(2);
         let excited = model.condition.excitation_harmonics;
         let count = excited.max(prior_harmonics);
@@ -230,7 +241,9 @@ impl<'a> Batcher<'a> {
         let EncoderConfig::Mel { mels, .. } = model.encoder else {
             let first = cut.start_frame * model.hop_samples;
             let scale = if cut.invert { -cut.gain } else { cut.gain };
-            input.extend(cut.clip.waveform[first..first + frames * model.hop_samples].iter().map(|x| x * scale));
+            input.extend(
+                cut.clip.waveform[first..first + frames * model.hop_samples].iter().map(|x| x * scale),
+            );
             return;
         };
         let view = &cut.clip.views[cut.view];
@@ -262,9 +275,9 @@ impl Past<'_> {
     /// The code at `index`, or of what was sung `delay` samples earlier, at another level.
     fn code(&self, index: usize, delay: usize, gain: f32) -> u8 {
         let scale = if self.cut.invert { -self.cut.gain } else { self.cut.gain };
-        (self.first + index)
-            .checked_sub(self.history + delay)
-            .map_or(SILENCE_CODE, |position| mu_law::encode(gain * scale * self.cut.clip.emphasised[position]))
+        (self.first + index).checked_sub(self.history + delay).map_or(SILENCE_CODE, |position| {
+            mu_law::encode(gain * scale * self.cut.clip.emphasised[position])
+        })
     }
 
     /// Codes with lapses (3 to 15 ms that are too soft and up to 12 ms late) and noise.

@@ -67,18 +67,28 @@ pub(crate) fn draw(path: &Path, points: &[Point]) -> Result<(), Box<dyn std::err
     let area = root.margin(20, 20, 20, 20).apply_coord_spec(Cartesian2d::<
         plotters::coord::types::RangedCoordf32,
         plotters::coord::types::RangedCoordf32,
-    >::new(0f32..last.step as f32, low - margin..high + margin, (0..920, 0..500)));
+    >::new(
+        0f32..last.step as f32,
+        low - margin..high + margin,
+        (0..920, 0..500),
+    ));
     let line = |value: fn(&Point) -> f32| points.iter().map(move |point| (point.step as f32, value(point)));
     // One grey line for every tenth of a bit.
     for tenth in (low * 10.0).ceil() as i32..=(high * 10.0).floor() as i32 {
         let bits = tenth as f32 / 10.0;
         area.draw(&PathElement::new(vec![(0.0, bits), (last.step as f32, bits)], RGBColor(230, 230, 230)))?;
     }
-    area.draw(&PathElement::new(line(|point| point.train_bits).collect::<Vec<_>>(), RGBColor(150, 150, 150)))?;
-    area.draw(&PathElement::new(line(|point| point.validation_bits).collect::<Vec<_>>(), BLUE.stroke_width(2)))?;
-    let scaled = points.iter().map(|point| {
-        (point.step as f32, low + (high - low) * (point.tritone_bits / 2.0).clamp(0.0, 1.0))
-    });
+    area.draw(&PathElement::new(
+        line(|point| point.train_bits).collect::<Vec<_>>(),
+        RGBColor(150, 150, 150),
+    ))?;
+    area.draw(&PathElement::new(
+        line(|point| point.validation_bits).collect::<Vec<_>>(),
+        BLUE.stroke_width(2),
+    ))?;
+    let scaled = points
+        .iter()
+        .map(|point| (point.step as f32, low + (high - low) * (point.tritone_bits / 2.0).clamp(0.0, 1.0)));
     area.draw(&PathElement::new(scaled.collect::<Vec<_>>(), RED.stroke_width(2)))?;
     root.present()?;
     Ok(())

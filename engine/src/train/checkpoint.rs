@@ -42,7 +42,12 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     /// Adds a set of parameters and its optimizer under `prefix`.
-    pub(crate) fn put(&mut self, prefix: &str, parameters: &Parameters, adam: &Adam) -> candle_core::Result<()> {
+    pub(crate) fn put(
+        &mut self,
+        prefix: &str,
+        parameters: &Parameters,
+        adam: &Adam,
+    ) -> candle_core::Result<()> {
         for (name, values) in parameters.values()? {
             self.tensors.insert(format!("{prefix}.value.{name}"), values);
         }
@@ -110,7 +115,8 @@ impl Checkpoint {
         let tensors = read
             .iter()
             .map(|(name, view)| {
-                let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                let values =
+                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                 (name.to_string(), values.collect())
             })
             .collect();

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use super::random::Generator;
 use super::recipe::{AugmentConfig, Recipe};
 use crate::decode::F0Phase;
 use crate::files::{FileError, Sound, find_sounds};
+use crate::model::random::Generator;
 use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::PreEmphasis;
 use crate::signal::mel::{MelBank, RunningMean};
@@ -19,13 +19,17 @@ use crate::voice::{EncoderConfig, ModelConfig};
 #[derive(Debug, Error)]
 pub enum CorpusError {
     /// The folder has no singers.
-    #[error("{path} has no singer folders with sound: expected DIR/<singer>/*.wav (or flac, mp3, ogg, m4a, aiff)")]
+    #[error(
+        "{path} has no singer folders with sound: expected DIR/<singer>/*.wav (or flac, mp3, ogg, m4a, aiff)"
+    )]
     NoSingers {
         /// The folder.
         path: PathBuf,
     },
     /// A singer has too little sound.
-    #[error("singer {singer} has {clips} usable clips in {path}; {needed} are needed (validation takes some)")]
+    #[error(
+        "singer {singer} has {clips} usable clips in {path}; {needed} are needed (validation takes some)"
+    )]
     TooLittle {
         /// The singer.
         singer: String,
@@ -86,7 +90,11 @@ pub struct Corpus {
 
 impl Corpus {
     /// Reads and analyses every file below `root`, in parallel. `progress` is told of each finished file.
-    pub fn load(root: &Path, recipe: &Recipe, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Self, CorpusError> {
+    pub fn load(
+        root: &Path,
+        recipe: &Recipe,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, CorpusError> {
         let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
             .map_err(|source| FileError::Open { path: root.into(), source })?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -140,13 +148,16 @@ impl Corpus {
         let hops_per_minute = 60.0 * recipe.model.sample_rate_hz as f32 / recipe.model.hop_samples as f32;
         let minutes = drafts
             .iter()
-            .map(|drafts| drafts.iter().map(|draft| draft.frames.len()).sum::<usize>() as f32 / hops_per_minute)
+            .map(|drafts| {
+                drafts.iter().map(|draft| draft.frames.len()).sum::<usize>() as f32 / hops_per_minute
+            })
             .collect();
         let median_f0_hz = drafts.iter().map(|drafts| median_f0(drafts)).collect();
         let mut training = Vec::new();
         let mut validation = Vec::new();
         for drafts in drafts {
-            let clips: Vec<Clip> = drafts.into_par_iter().map(|draft| draft.finish(recipe, &mel_mean)).collect();
+            let clips: Vec<Clip> =
+                drafts.into_par_iter().map(|draft| draft.finish(recipe, &mel_mean)).collect();
             // Evenly spread over the sorted files, so that every register and folder is among them.
             let stride = clips.len() / held_out;
             let (held, kept): (Vec<_>, Vec<_>) = clips
@@ -160,7 +171,12 @@ impl Corpus {
     }
 
     /// A training clip of a singer, drawn in proportion to its length.
-    pub(crate) fn draw_training_clip(&self, singer: usize, segment_frames: usize, random: &mut Generator) -> &Clip {
+    pub(crate) fn draw_training_clip(
+        &self,
+        singer: usize,
+        segment_frames: usize,
+        random: &mut Generator,
+    ) -> &Clip {
         let clips = &self.training[singer];
         let weight = |clip: &Clip| clip.frames.len() - segment_frames + 1;
         let mut left = random.below(clips.iter().map(weight).sum());
@@ -312,7 +328,10 @@ fn altered_view(
         // Natural-log power: a tilt of d dB is d ln(10) / 10, spread over the bands around zero.
         let slope = tilt_db * std::f32::consts::LN_10 / 10.0;
         view.extend(
-            frame.iter().enumerate().map(|(band, value)| value + slope * (band as f32 / (mels - 1) as f32 - 0.5)),
+            frame
+                .iter()
+                .enumerate()
+                .map(|(band, value)| value + slope * (band as f32 / (mels - 1) as f32 - 0.5)),
         );
     }
     view
@@ -382,7 +401,9 @@ fn box_mean(values: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
 
 /// Mean level-free log-mel frame: over the loud voiced frames of each singer, then over singers.
 fn mean_of_singers(drafts: &[Vec<Draft>]) -> Vec<f32> {
-    let Some(raw) = drafts.first().and_then(|drafts| drafts.first()).and_then(|draft| draft.raw_views.first()) else {
+    let Some(raw) =
+        drafts.first().and_then(|drafts| drafts.first()).and_then(|draft| draft.raw_views.first())
+    else {
         return Vec::new();
     };
     let mels = raw.len() / drafts[0][0].frames.len();

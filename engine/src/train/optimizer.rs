@@ -65,7 +65,8 @@ impl Adam {
                 let gradient = gradient * clip;
                 *first += (1.0 - BETA_1) * (gradient - *first);
                 *second += (1.0 - BETA_2) * (gradient * gradient - *second);
-                *value -= learning_rate * (*first / correction_1) / ((*second / correction_2).sqrt() + EPSILON);
+                *value -=
+                    learning_rate * (*first / correction_1) / ((*second / correction_2).sqrt() + EPSILON);
             }
             var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu)?)?;
         }

@@ -159,14 +159,24 @@ impl Recipe {
         if training.validate_every == 0 || training.validation_clips == 0 {
             return refuse("training.validate_every and validation_clips must be at least 1");
         }
-        let finite = [training.learning_rate, training.gradient_norm, training.confusion, training.decay_share];
-        if finite.iter().any(|value| !value.is_finite() || *value < 0.0) || !(0.0..1.0).contains(&training.average_decay) {
+        let finite =
+            [training.learning_rate, training.gradient_norm, training.confusion, training.decay_share];
+        if finite.iter().any(|value| !value.is_finite() || *value < 0.0)
+            || !(0.0..1.0).contains(&training.average_decay)
+        {
             return refuse("training rates must be finite and not negative, average_decay in [0, 1)");
         }
-        if !(0..=128).contains(&self.augment.code_noise) || !(0.0..=100.0).contains(&self.augment.lapses_per_second) {
+        if !(0..=128).contains(&self.augment.code_noise)
+            || !(0.0..=100.0).contains(&self.augment.lapses_per_second)
+        {
             return refuse("augment.code_noise must be 0 to 128, lapses_per_second 0 to 100");
         }
-        let ranges = [self.augment.gain_db, self.augment.view_warp, self.augment.view_noise_db, self.augment.view_tilt_db];
+        let ranges = [
+            self.augment.gain_db,
+            self.augment.view_warp,
+            self.augment.view_noise_db,
+            self.augment.view_tilt_db,
+        ];
         if ranges.iter().any(|[low, high]| low > high) {
             return refuse("an augment range must be [low, high]");
         }

@@ -54,7 +54,9 @@ pub enum TrainError {
     #[error("training graph: {0}")]
     Graph(#[from] candle_core::Error),
     /// The loss is no longer a number.
-    #[error("the loss is not finite at step {step}; lower training.learning_rate or gradient_norm in the recipe")]
+    #[error(
+        "the loss is not finite at step {step}; lower training.learning_rate or gradient_norm in the recipe"
+    )]
     Diverged {
         /// The step.
         step: u64,
@@ -152,7 +154,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// Trains until the recipe's last step or until `stop` is set; saves in both cases.
-    pub fn run(&mut self, stop: &AtomicBool, progress: &mut dyn FnMut(Progress)) -> Result<Summary, TrainError> {
+    pub fn run(
+        &mut self,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Summary, TrainError> {
         let training = &self.recipe.training;
         let mut recent = Recent::default();
         let mut started = Instant::now();
@@ -195,7 +201,8 @@ impl<'a> Trainer<'a> {
         let latent = encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?;
         let decoder = Decoder::new(&self.recipe.model, &self.parameters);
         let scored = (samples_per_step(self.recipe) - training.batch * training.unscored_samples) as f64;
-        let nats = (decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?.sum_all()? / scored)?;
+        let nats =
+            (decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?.sum_all()? / scored)?;
 
         let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
         let strength = f64::from(training.confusion) * warm_up;
@@ -211,7 +218,12 @@ impl<'a> Trainer<'a> {
         let gradients = loss.backward()?;
         let rate = learning_rate(self.recipe, self.step);
         self.adam.step(&self.parameters, &gradients, rate, training.gradient_norm)?;
-        self.confusion_adam.step(&self.confusion.parameters, &gradients, CONFUSION_RATE, training.gradient_norm)?;
+        self.confusion_adam.step(
+            &self.confusion.parameters,
+            &gradients,
+            CONFUSION_RATE,
+            training.gradient_norm,
+        )?;
         self.update_average()?;
         Ok((bits, accuracy.to_scalar::<f32>()?))
     }
@@ -221,7 +233,10 @@ impl<'a> Trainer<'a> {
         let decay = self.recipe.training.average_decay.min((1 + self.step) as f32 / (10 + self.step) as f32);
         for (name, values) in self.parameters.values()? {
             if let Some(average) = self.average.get_mut(&name) {
-                average.iter_mut().zip(&values).for_each(|(mean, value)| *mean += (1.0 - decay) * (value - *mean));
+                average
+                    .iter_mut()
+                    .zip(&values)
+                    .for_each(|(mean, value)| *mean += (1.0 - decay) * (value - *mean));
             }
         }
         Ok(())
@@ -324,7 +339,8 @@ impl<'a> Trainer<'a> {
             for target in [clip.singer, other_singer(clip.singer, singers)] {
                 let settings = Settings { singer: target, ..Settings::default() };
                 let sung = convert(bank, rate_hz, settings, &clip.waveform)?;
-                let name = format!("{}_as_{}.wav", self.corpus.singers[clip.singer], self.corpus.singers[target]);
+                let name =
+                    format!("{}_as_{}.wav", self.corpus.singers[clip.singer], self.corpus.singers[target]);
                 let sound = Sound { rate_hz, channels: vec![sung], encoding: Encoding::Integer(16) };
                 sound.write_wav(&self.folder.join("previews").join(name))?;
             }
@@ -339,7 +355,9 @@ impl<'a> Trainer<'a> {
         Card {
             format_version: FORMAT_VERSION,
             name: card.name.clone(),
-            singers: singers.map(|(name, &median_f0_hz)| Singer { name: name.clone(), median_f0_hz }).collect(),
+            singers: singers
+                .map(|(name, &median_f0_hz)| Singer { name: name.clone(), median_f0_hz })
+                .collect(),
             model: self.recipe.model.clone(),
             sampling: self.recipe.sampling,
             trained_on: format!("{} ({minutes:.0} minutes, {} steps)", card.trained_on, self.step),
@@ -358,7 +376,9 @@ impl<'a> Trainer<'a> {
             return Err(content("its model, seed or singers differ".into()).into());
         }
         checkpoint.take("model", &self.parameters, &mut self.adam).map_err(content)?;
-        checkpoint.take("confusion", &self.confusion.parameters, &mut self.confusion_adam).map_err(content)?;
+        checkpoint
+            .take("confusion", &self.confusion.parameters, &mut self.confusion_adam)
+            .map_err(content)?;
         for (name, average) in &mut self.average {
             let saved = checkpoint.tensors.get(&format!("average.{name}"));
             *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
