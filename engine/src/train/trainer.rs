@@ -174,7 +174,7 @@ impl<'a> Trainer<'a> {
                 tritone_bits: self.points.last().map(|point| point.tritone_bits),
             });
             let gate = self.step == training.tritone_step;
-            if self.step % training.validate_every == 0 || gate || self.step == training.steps {
+            if self.step.is_multiple_of(training.validate_every) || gate || self.step == training.steps {
                 let samples = recent.steps * samples_per_step(self.recipe) as u64;
                 let rate = samples as f32 / started.elapsed().as_secs_f32();
                 let mut point = self.validate()?;
