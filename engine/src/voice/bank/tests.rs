@@ -347,13 +347,3 @@ proptest! {
         prop_assert!(VoiceBank::from_bytes(&bytes, "noise").is_err());
     }
 }
-
-/// Writes a stand-in for the built-in bank; replaced by a trained one.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_placeholder_bank() {
-    let mut config = tiny_config();
-    config.decoder.residual_channels = 8;
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/voices/default.safetensors");
-    VoiceBank::random(config, 2, 0).unwrap().save(Path::new(path)).unwrap();
-}
