@@ -95,6 +95,11 @@ impl Decoder {
         self.state.reset(&self.weights);
     }
 
+    /// Empties queues and past samples as if silence had been sung so far. Phase, random numbers and singer run on.
+    pub fn forget(&mut self) {
+        self.state.forget();
+    }
+
     /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,
     /// phase and random numbers run on.
     ///

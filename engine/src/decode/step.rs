@@ -77,15 +77,19 @@ impl State {
 
     pub(super) fn reset(&mut self, weights: &DecoderWeights) {
         self.sample = 0;
-        self.last = [SILENCE; 2];
         self.phase = F0Phase::new(weights.config.sample_rate_hz);
+        self.forget();
+        self.codes.fill(SILENCE);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.last = [SILENCE; 2];
         self.past.reset();
         for queue in &mut self.queues {
             queue.ring.fill(Block::default());
             // What would have been computed ahead from a queue of zeros.
             queue.delayed.fill(Block::default());
         }
-        self.codes.fill(SILENCE);
     }
 
     /// Feeds the code of the current sample and moves on to the next.

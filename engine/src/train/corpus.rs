@@ -11,6 +11,7 @@ use crate::files::{FileError, Sound, find_sounds};
 use crate::model::random::Generator;
 use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::PreEmphasis;
+use crate::signal::loudness::LOUDNESS_CEILING;
 use crate::signal::mel::{MelBank, RunningMean};
 use crate::signal::resample::Resampler;
 use crate::voice::{EncoderConfig, ModelConfig};
@@ -80,6 +81,8 @@ pub struct Corpus {
     pub minutes: Vec<f32>,
     /// Files that were left out, with the reason.
     pub dropped: Vec<(PathBuf, String)>,
+    /// Loudness that one voiced frame in twenty exceeds.
+    pub loudest: f32,
     /// Mean level-free log-mel frame over all singers; empty without mel frames.
     pub mel_mean: Vec<f32>,
     /// Training clips of each singer.
@@ -153,6 +156,7 @@ impl Corpus {
             })
             .collect();
         let median_f0_hz = drafts.iter().map(|drafts| median_f0(drafts)).collect();
+        let loudest = loudest(&drafts);
         let mut training = Vec::new();
         let mut validation = Vec::new();
         for drafts in drafts {
@@ -167,7 +171,7 @@ impl Corpus {
             validation.push(held.into_iter().map(|(_, clip)| clip).collect());
             training.push(kept.into_iter().map(|(_, clip)| clip).collect());
         }
-        Ok(Self { singers, median_f0_hz, minutes, dropped, mel_mean, training, validation })
+        Ok(Self { singers, median_f0_hz, minutes, dropped, loudest, mel_mean, training, validation })
     }
 
     /// A training clip of a singer, drawn in proportion to its length.
@@ -423,6 +427,16 @@ fn mean_of_singers(drafts: &[Vec<Draft>]) -> Vec<f32> {
         mean.iter_mut().zip(&sum).for_each(|(mean, sum)| *mean += sum / count.max(1.0));
     }
     mean.iter().map(|sum| (sum / drafts.len() as f64) as f32).collect()
+}
+
+fn loudest(drafts: &[Vec<Draft>]) -> f32 {
+    let frames = drafts.iter().flatten().flat_map(|draft| &draft.frames);
+    let mut voiced: Vec<f32> = frames.filter(|frame| frame.voiced).map(|frame| frame.loudness).collect();
+    if voiced.is_empty() {
+        return LOUDNESS_CEILING;
+    }
+    let place = voiced.len() * 19 / 20;
+    *voiced.select_nth_unstable_by(place, f32::total_cmp).1
 }
 
 fn median_f0(drafts: &[Draft]) -> f32 {

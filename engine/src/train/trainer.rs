@@ -360,6 +360,7 @@ impl<'a> Trainer<'a> {
                 .collect(),
             model: self.recipe.model.clone(),
             sampling: self.recipe.sampling,
+            loudest: self.corpus.loudest,
             trained_on: format!("{} ({minutes:.0} minutes, {} steps)", card.trained_on, self.step),
             licence: card.licence.clone(),
             notices: card.notices.clone(),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR};
+
 use super::config::{MU_LAW_CODES, ModelConfig};
 
 /// Version of the file layout; a reader refuses what is newer than itself.
@@ -27,6 +29,9 @@ pub struct Card {
     pub model: ModelConfig,
     /// How the decoder draws its samples.
     pub sampling: Sampling,
+    /// The loudness (in the feature's unit) up to which the decoder was trained. Louder hops are sung at it and
+    /// amplified afterwards: beyond what it knows, a decoder may fall into a squeal.
+    pub loudest: f32,
     /// What it was trained on: corpora, minutes, recipe, steps.
     pub trained_on: String,
     /// Licence of the bank itself.
@@ -87,6 +92,7 @@ impl Card {
             let field = format!("singers[{index}].median_f0_hz");
             check_range(&field, singer.median_f0_hz, 20.0, 4_000.0)?;
         }
+        check_range("loudest", self.loudest, LOUDNESS_FLOOR, LOUDNESS_CEILING)?;
         check_range("sampling.voiced_sharpness", self.sampling.voiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;
         // The likeliest of 256 codes has at least 1/256, so such a floor can never drop them all.

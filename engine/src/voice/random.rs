@@ -24,6 +24,7 @@ impl VoiceBank {
                 .collect(),
             model: config,
             sampling: Sampling::default(),
+            loudest: crate::signal::loudness::LOUDNESS_CEILING,
             trained_on: "nothing: random weights".into(),
             licence: "CC0-1.0".into(),
             notices: Vec::new(),

@@ -7,6 +7,7 @@ use super::chain::Middle;
 use crate::decode::{Decoder, DecoderWeights, FrameInput};
 use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::DeEmphasis;
+use crate::signal::loudness::mean_square;
 use crate::stream::Encoder;
 use crate::voice::{EncoderConfig, VoiceBank};
 
@@ -20,6 +21,11 @@ pub(super) struct Networks {
     de_emphasis: DeEmphasis,
     settings: Settings,
     pitch_factor: f32,
+    /// The encoder's mel frame, its loudness no more than the bank knows.
+    mel: Box<[f32]>,
+    /// Amplification at the end of the last hop.
+    gain: f32,
+    squeal: SquealGuard,
     stages: Vec<(&'static str, usize)>,
     hops: usize,
     features: Delay<Features>,
@@ -60,7 +66,8 @@ impl Networks {
     pub fn new(bank: &Arc<VoiceBank>, settings: Settings) -> Self {
         let card = bank.card();
         let model = &card.model;
-        let reads_mel = matches!(model.encoder, EncoderConfig::Mel { .. });
+        let mels = if let EncoderConfig::Mel { mels, .. } = model.encoder { mels + 1 } else { 0 };
+        let reads_mel = mels > 0;
         let mel_mean = reads_mel.then(|| bank.tensor("encoder.mel_mean"));
         let analyzer = Analyzer::new(model, mel_mean);
         let encoder = Encoder::new(model, |name| bank.tensor(name));
@@ -81,6 +88,9 @@ impl Networks {
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             settings,
             pitch_factor: 1.0,
+            mel: vec![0.0; mels].into(),
+            gain: 1.0,
+            squeal: SquealGuard::default(),
             stages: vec![
                 ("look-ahead of the analysis", analysis_hops),
                 ("look-ahead of the encoder", look_ahead_hops - analysis_hops),
@@ -98,6 +108,17 @@ impl Networks {
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
         self.decoder.set_singer(self.bank.singer_embedding(settings.singer));
     }
+
+    /// Multiplies by a gain that glides over the hop from the last one.
+    fn amplify(&mut self, output: &mut [f32], gain: f32) {
+        if self.gain != 1.0 || gain != 1.0 {
+            let step = (gain - self.gain) / output.len() as f32;
+            for (index, sample) in output.iter_mut().enumerate() {
+                *sample *= self.gain + step * (index + 1) as f32;
+            }
+        }
+        self.gain = gain;
+    }
 }
 
 impl Middle for Networks {
@@ -110,6 +131,8 @@ impl Middle for Networks {
         self.encoder.reset();
         self.decoder.reset();
         self.de_emphasis.reset();
+        self.gain = 1.0;
+        self.squeal = SquealGuard::default();
         self.hops = 0;
     }
 
@@ -121,7 +144,13 @@ impl Middle for Networks {
         }
         let latent = match frame {
             _ if !self.reads_mel => self.encoder.push(hop),
-            Some(frame) => self.encoder.push(&frame.mel),
+            Some(frame) => {
+                self.mel.copy_from_slice(&frame.mel);
+                if let Some(loudness) = self.mel.last_mut() {
+                    *loudness = loudness.min(self.bank.card().loudest);
+                }
+                self.encoder.push(&self.mel)
+            }
             None => None,
         };
         if let Some(latent) = latent {
@@ -140,10 +169,43 @@ impl Middle for Networks {
             latent: self.latents.oldest(),
             f0_hz: features.f0_hz * self.pitch_factor,
             voiced: features.voiced,
-            loudness: features.loudness,
+            loudness: features.loudness.min(self.bank.card().loudest),
         };
+        let excess = features.loudness - frame.loudness;
         self.decoder.decode_hop(&frame, self.settings.seed, output);
         self.de_emphasis.process(output);
+        if self.squeal.hears(output, frame.loudness) {
+            self.decoder.forget();
+        }
+        // A loudness is two thirds of the logarithm of an amplitude.
+        self.amplify(output, (1.5 * excess).exp());
         true
+    }
+}
+
+/// Hops in a row after which sound that is far too loud is taken for a squeal.
+const SQUEAL_HOPS: u32 = 3;
+/// Mean square of the sound over the one that was asked for (9.5 dB).
+const SQUEAL_RATIO: f32 = 9.0;
+/// What is below -40 dB is no squeal, whatever was asked for.
+const SQUEAL_FLOOR: f32 = 1e-4;
+
+/// Notices when the decoder sings far louder than it was told to: an autoregressive network can fall into a cycle of
+/// full-scale codes that feeds itself. Its past must then be forgotten.
+#[derive(Default)]
+struct SquealGuard {
+    hops: u32,
+}
+
+impl SquealGuard {
+    fn hears(&mut self, sound: &[f32], told_loudness: f32) -> bool {
+        let asked = (3.0 * told_loudness - 6.0).exp();
+        let squeals = mean_square(sound) > SQUEAL_RATIO * asked + SQUEAL_FLOOR;
+        self.hops = if squeals { self.hops + 1 } else { 0 };
+        if self.hops >= SQUEAL_HOPS {
+            self.hops = 0;
+            return true;
+        }
+        false
     }
 }
