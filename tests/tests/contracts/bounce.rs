@@ -1,7 +1,7 @@
 //! A bounce is what the command makes, bit for bit, whatever the host and its block sizes.
 
 use falsetto_tests::built;
-use falsetto_tests::play::{Blocks, Pace, Plan};
+use falsetto_tests::play::{Blocks, Plan};
 use falsetto_tests::python_hosts::{Bounce, Setting};
 
 use crate::common::{
@@ -57,16 +57,6 @@ fn an_instance_bounces_the_same_twice() {
     for turn in 1..=2 {
         let played = instance.bounce(&[take(rate)], &Plan::offline(f64::from(rate), 512)).expect("a bounce");
         assert_same(&format!("turn {turn}"), &played.sound[0], &converted(rate, &singer));
-    }
-}
-
-#[test]
-fn a_host_that_bounces_without_saying_so_gets_the_same() {
-    let (rate, singer) = (RATES_HZ[0], last_singer());
-    for blocks in [64, 480, 4096] {
-        let plan = Plan::offline(f64::from(rate), blocks).at_pace(Pace::UntoldFast);
-        let played = clap_singing(&singer).bounce(&[take(rate)], &plan).expect("a bounce");
-        assert_same(&format!("blocks of {blocks}"), &played.sound[0], &converted(rate, &singer));
     }
 }
 
