@@ -173,8 +173,9 @@ impl Middle for Networks {
         };
         let excess = features.loudness - frame.loudness;
         self.decoder.decode_hop(&frame, self.settings.seed, output);
+        let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
-        if self.squeal.hears(output, frame.loudness) {
+        if self.squeal.hears(emphasised_square, mean_square(output), &frame) {
             self.decoder.forget();
         }
         // A loudness is two thirds of the logarithm of an amplitude.
@@ -184,28 +185,40 @@ impl Middle for Networks {
 }
 
 /// Hops in a row after which sound that is far too loud is taken for a squeal.
-const SQUEAL_HOPS: u32 = 3;
+const LOUD_HOPS: u32 = 3;
 /// Mean square of the sound over the one that was asked for (9.5 dB).
-const SQUEAL_RATIO: f32 = 9.0;
+const LOUD_RATIO: f32 = 9.0;
 /// What is below -40 dB is no squeal, whatever was asked for.
-const SQUEAL_FLOOR: f32 = 1e-4;
+const LOUD_FLOOR: f32 = 1e-4;
+/// Voiced hops in a row after which rough sound is taken for noise that feeds itself.
+const ROUGH_HOPS: u32 = 8;
+/// Pre-emphasised over plain mean square of a hop. A sung vowel has 0.03 to 0.2, white noise 1.7.
+const ROUGH_RATIO: f32 = 0.5;
+/// Hops after a remedy in which rough sound is let pass: some voices have vowels as bright as that.
+const PATIENCE_HOPS: u32 = 50;
 
-/// Notices when the decoder sings far louder than it was told to: an autoregressive network can fall into a cycle of
-/// full-scale codes that feeds itself. Its past must then be forgotten.
+/// Notices when the decoder's output feeds itself instead of following what it is told: an autoregressive network can
+/// fall into a cycle of full-scale codes, or go on with noise under a vowel. Its past must then be forgotten.
 #[derive(Default)]
 struct SquealGuard {
-    hops: u32,
+    loud_hops: u32,
+    rough_hops: u32,
+    patience_hops: u32,
 }
 
 impl SquealGuard {
-    fn hears(&mut self, sound: &[f32], told_loudness: f32) -> bool {
-        let asked = (3.0 * told_loudness - 6.0).exp();
-        let squeals = mean_square(sound) > SQUEAL_RATIO * asked + SQUEAL_FLOOR;
-        self.hops = if squeals { self.hops + 1 } else { 0 };
-        if self.hops >= SQUEAL_HOPS {
-            self.hops = 0;
-            return true;
+    /// Whether to forget now. Takes the mean squares of the hop before and after de-emphasis and what was asked for.
+    fn hears(&mut self, emphasised_square: f32, square: f32, asked: &FrameInput) -> bool {
+        let asked_square = (3.0 * asked.loudness - 6.0).exp();
+        let loud = square > LOUD_RATIO * asked_square + LOUD_FLOOR;
+        self.loud_hops = if loud { self.loud_hops + 1 } else { 0 };
+        let rough = asked.voiced && square > LOUD_FLOOR && emphasised_square > ROUGH_RATIO * square;
+        self.patience_hops = self.patience_hops.saturating_sub(1);
+        self.rough_hops = if rough && self.patience_hops == 0 { self.rough_hops + 1 } else { 0 };
+        let squeals = self.loud_hops >= LOUD_HOPS || self.rough_hops >= ROUGH_HOPS;
+        if squeals {
+            *self = Self { patience_hops: PATIENCE_HOPS, ..Self::default() };
         }
-        false
+        squeals
     }
 }
