@@ -44,6 +44,11 @@ impl Generator {
         self.uniform() < probability
     }
 
+    /// A whole number whose mean is `expected`: rounded down, or up with the probability that its fraction says.
+    pub(crate) fn count(&mut self, expected: f32) -> usize {
+        expected as usize + usize::from(self.chance(expected.fract()))
+    }
+
     /// Standard normal (Box-Muller).
     pub(crate) fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - f64::from(self.uniform())).ln()).sqrt();

@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
+use super::backtranslation::SungByBlends;
 use super::corpus::{Clip, Corpus};
 use super::recipe::Recipe;
 use crate::decode::{F0Phase, harmonic_waves};
@@ -11,9 +12,6 @@ use crate::model::{DecoderInput, EncoderContext, encoder_context};
 use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR, level};
 use crate::signal::mu_law;
 use crate::voice::{EncoderConfig, ModelConfig};
-
-/// The code of silence, which stands for everything before a clip's start.
-const SILENCE_CODE: u8 = 128;
 
 /// B segments.
 pub(crate) struct Batch {
@@ -29,7 +27,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) clip: &'a Clip,
     pub(crate) start_frame: usize,
     pub(crate) singer: usize,
-    pub(crate) view: usize,
+    /// What the encoder hears, `clip.frames` long: mel frames `[frames][mels + 1]` or a waveform.
+    pub(crate) heard: &'a [f32],
     pub(crate) gain: f32,
     pub(crate) invert: bool,
     /// What is wrong with the past that the decoder is shown.
@@ -43,6 +42,7 @@ pub(crate) struct Cut<'a> {
 pub(crate) struct Flaws {
     pub(crate) code_noise: i32,
     pub(crate) lapses_per_second: f32,
+    pub(crate) rough_lapses_per_second: f32,
     pub(crate) seed: u64,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Cut<'a> {
             clip,
             start_frame,
             singer: clip.singer,
-            view: 0,
+            heard: clip.heard(0),
             gain: 1.0,
             invert: false,
             flaws: None,
@@ -86,8 +86,9 @@ impl<'a> Batcher<'a> {
         Self { recipe, corpus, context: encoder_context(&recipe.model) }
     }
 
-    /// The training batch of a step: singers in turn, clips by their length, augmented as the recipe says.
-    pub(crate) fn training(&self, step: u64) -> Result<Batch> {
+    /// The training batch of a step: singers in turn, clips by their length, augmented as the recipe says. Where there
+    /// are clips `sung` by blends, a share of the segments is taken from those.
+    pub(crate) fn training(&self, step: u64, sung: &SungByBlends) -> Result<Batch> {
         let training = &self.recipe.training;
         let augment = &self.recipe.augment;
         let cuts: Vec<Cut> = (0..training.batch)
@@ -95,20 +96,20 @@ impl<'a> Batcher<'a> {
                 let draw = step * training.batch as u64 + item as u64;
                 let mut random = Generator::new(training.seed, draw);
                 let singer = (draw % self.corpus.singers.len() as u64) as usize;
-                let clip = self.corpus.draw_training_clip(singer, training.segment_frames, &mut random);
-                let clip = match &clip.reversed {
-                    Some(reversed) if random.chance(augment.reverse) => reversed,
-                    _ => clip,
+                let (clip, heard) = match sung.draw(self.recipe, singer, &mut random) {
+                    Some((place, heard)) => (&self.corpus.training[singer][place], heard),
+                    None => self.plain_source(singer, &mut random),
                 };
                 let [low, high] = augment.gain_db;
                 Cut {
                     start_frame: random.below(clip.frames.len() - training.segment_frames + 1),
-                    view: random.below(clip.views.len().max(1)),
+                    heard,
                     gain: 10f32.powf(random.between(low, high) / 20.0),
                     invert: random.chance(augment.invert),
                     flaws: Some(Flaws {
                         code_noise: augment.code_noise,
                         lapses_per_second: augment.lapses_per_second,
+                        rough_lapses_per_second: augment.rough_lapses_per_second,
                         seed: random.next(),
                     }),
                     ..Cut::plain(clip, 0)
@@ -116,6 +117,16 @@ impl<'a> Batcher<'a> {
             })
             .collect();
         self.build(&cuts)
+    }
+
+    /// A clip of the singer, perhaps played backwards, and one of its views.
+    fn plain_source(&self, singer: usize, random: &mut Generator) -> (&'a Clip, &'a [f32]) {
+        let clip = self.corpus.draw_training_clip(singer, self.recipe.training.segment_frames, random);
+        let clip = match &clip.reversed {
+            Some(reversed) if random.chance(self.recipe.augment.reverse) => reversed,
+            _ => clip,
+        };
+        (clip, clip.heard(random.below(clip.views.len().max(1))))
     }
 
     /// The graph's input for any list of segments.
@@ -162,9 +173,9 @@ impl<'a> Batcher<'a> {
         let history = model.decoder.prior.map_or(0, |prior| prior.taps).max(2);
         let past = Past { cut, first: cut.start_frame * model.hop_samples, history };
         let clean: Vec<u8> =
-            (0..history + frames * model.hop_samples).map(|index| past.code(index, 0, 1.0)).collect();
+            (0..history + frames * model.hop_samples).map(|index| past.code(index)).collect();
         let noisy = match cut.flaws {
-            Some(flaws) => past.flawed(&clean, flaws, model.sample_rate_hz),
+            Some(flaws) => past.flawed(&clean, flaws, model),
             None => clean.clone(),
         };
         let mut segment = Segment {
@@ -241,14 +252,11 @@ impl<'a> Batcher<'a> {
         let EncoderConfig::Mel { mels, .. } = model.encoder else {
             let first = cut.start_frame * model.hop_samples;
             let scale = if cut.invert { -cut.gain } else { cut.gain };
-            input.extend(
-                cut.clip.waveform[first..first + frames * model.hop_samples].iter().map(|x| x * scale),
-            );
+            input.extend(cut.heard[first..first + frames * model.hop_samples].iter().map(|x| x * scale));
             return;
         };
-        let view = &cut.clip.views[cut.view];
         let width = mels + 1;
-        let last = view.len() / width;
+        let last = cut.heard.len() / width;
         for index in 0..frames + self.context.past_frames + self.context.future_frames {
             let position = cut.start_frame + index;
             // Before the clip there is silence, as after a reset of the streaming encoder; beyond its end as well.
@@ -256,7 +264,7 @@ impl<'a> Batcher<'a> {
                 input.extend(std::iter::repeat_n(0.0, mels));
                 input.push(LOUDNESS_FLOOR);
             } else {
-                let frame = &view[(position - self.context.past_frames) * width..][..width];
+                let frame = &cut.heard[(position - self.context.past_frames) * width..][..width];
                 input.extend_from_slice(&frame[..mels]);
                 input.push(shift_loudness(frame[mels], cut.gain));
             }
@@ -272,32 +280,35 @@ struct Past<'a> {
 }
 
 impl Past<'_> {
-    /// The code at `index`, or of what was sung `delay` samples earlier, at another level.
-    fn code(&self, index: usize, delay: usize, gain: f32) -> u8 {
+    /// What was sung `delay` samples before `index`; 0 before the clip's start.
+    fn value(&self, index: usize, delay: usize) -> f32 {
         let scale = if self.cut.invert { -self.cut.gain } else { self.cut.gain };
-        (self.first + index).checked_sub(self.history + delay).map_or(SILENCE_CODE, |position| {
-            mu_law::encode(gain * scale * self.cut.clip.emphasised[position])
-        })
+        let position = (self.first + index).checked_sub(self.history + delay);
+        position.map_or(0.0, |position| scale * self.cut.clip.emphasised[position])
     }
 
-    /// Codes with lapses (3 to 15 ms that are too soft and up to 12 ms late) and noise.
+    fn code(&self, index: usize) -> u8 {
+        mu_law::encode(self.value(index, 0))
+    }
+
+    /// Codes with lapses, rough lapses and noise.
     ///
     /// A decoder that only ever saw a flawless past learns to continue it and to ignore the F0 that it is told; when
-    /// it sings, one pulse too soft then becomes every second pulse, an octave down. After a lapse only the F0
-    /// phase tells where the next pulse belongs.
-    fn flawed(&self, clean: &[u8], flaws: Flaws, rate_hz: u32) -> Vec<u8> {
+    /// it sings, one pulse too soft then becomes every second pulse, an octave down, and a rough vowel stays rough.
+    /// After a lapse only the F0 phase tells where the next pulse belongs.
+    fn flawed(&self, clean: &[u8], flaws: Flaws, model: &ModelConfig) -> Vec<u8> {
         let mut random = Generator::new(flaws.seed, 0);
         let mut codes = clean.to_vec();
-        let milliseconds = |count: f32| (count * rate_hz as f32 / 1_000.0) as usize;
-        let lapses = flaws.lapses_per_second * clean.len() as f32 / rate_hz as f32;
-        let count = lapses as usize + usize::from(random.chance(lapses.fract()));
-        for _ in 0..count {
+        let rate_hz = model.sample_rate_hz as f32;
+        let seconds = clean.len() as f32 / rate_hz;
+        for _ in 0..random.count(flaws.lapses_per_second * seconds) {
             let start = random.below(clean.len());
-            let length = milliseconds(random.between(3.0, 15.0));
-            let delay = milliseconds(random.between(0.0, 12.0));
-            let gain = random.uniform();
-            for (index, code) in codes.iter_mut().enumerate().skip(start).take(length) {
-                *code = self.code(index, delay, gain);
+            self.lapse(&mut codes, start, rate_hz, &mut random);
+        }
+        for _ in 0..random.count(flaws.rough_lapses_per_second * seconds) {
+            let start = random.below(clean.len());
+            if self.is_voiced(start, model.hop_samples) {
+                self.rough_lapse(&mut codes, start, rate_hz, &mut random);
             }
         }
         let width = 2 * flaws.code_noise as usize + 1;
@@ -306,6 +317,39 @@ impl Past<'_> {
             *code = noisy.clamp(0, 255) as u8;
         }
         codes
+    }
+
+    fn is_voiced(&self, index: usize, hop_samples: usize) -> bool {
+        let position = (self.first + index).saturating_sub(self.history);
+        self.cut.clip.frames[position / hop_samples].voiced
+    }
+
+    /// 3 to 15 ms that are too soft and up to 12 ms late.
+    fn lapse(&self, codes: &mut [u8], start: usize, rate_hz: f32, random: &mut Generator) {
+        let length = (random.between(0.003, 0.015) * rate_hz) as usize;
+        let delay = (random.between(0.0, 0.012) * rate_hz) as usize;
+        let gain = random.uniform();
+        for (index, code) in codes.iter_mut().enumerate().skip(start).take(length) {
+            *code = mu_law::encode(gain * self.value(index, delay));
+        }
+    }
+
+    /// 10 to 160 ms of what the decoder sings when it has lost the voice: grains of 1 to 5 ms from anywhere in the
+    /// last 25 ms, in either sign, which keep the vowel's colour but no period, with noise over them.
+    fn rough_lapse(&self, codes: &mut [u8], start: usize, rate_hz: f32, random: &mut Generator) {
+        let end = codes.len().min(start + (0.01 * 16f32.powf(random.uniform()) * rate_hz) as usize);
+        let square: f32 = (start..end).map(|index| self.value(index, 0).powi(2)).sum();
+        let noise = 0.7 * random.uniform() * (square / (end - start).max(1) as f32).sqrt();
+        let mut at = start;
+        while at < end {
+            let grain_end = end.min(at + (random.between(0.001, 0.005) * rate_hz) as usize);
+            let delay = (random.between(0.0, 0.025) * rate_hz) as usize;
+            let gain = random.between(0.3, 1.3) * if random.chance(0.5) { -1.0 } else { 1.0 };
+            for (index, code) in codes.iter_mut().enumerate().take(grain_end).skip(at) {
+                *code = mu_law::encode(gain * self.value(index, delay) + noise * random.normal());
+            }
+            at = grain_end;
+        }
     }
 }
 

@@ -71,6 +71,21 @@ pub(crate) struct Clip {
     pub(crate) reversed: Option<Box<Clip>>,
 }
 
+impl Clip {
+    /// What the encoder hears of the clip: a view of mel frames or, without mel frames, the waveform.
+    pub(crate) fn heard(&self, view: usize) -> &[f32] {
+        self.views.get(view).unwrap_or(&self.waveform)
+    }
+
+    /// What the encoder would hear if the clip had been sung as `waveform`, which is as long and has the same F0.
+    pub(crate) fn heard_as(&self, waveform: Vec<f32>, recipe: &Recipe, mel_mean: &[f32]) -> Vec<f32> {
+        let EncoderConfig::Mel { mels, .. } = recipe.model.encoder else { return waveform };
+        let mut bank = MelBank::new(recipe.model.sample_rate_hz, mels, 1.0);
+        let raw = mel_frames(&waveform, recipe.model.hop_samples, &mut bank);
+        normalise(&raw, &self.frames, mel_mean, &recipe.model)
+    }
+}
+
 /// All clips of all singers.
 pub struct Corpus {
     /// Names of the singers, sorted: the folders' names.
@@ -86,7 +101,7 @@ pub struct Corpus {
     /// Mean level-free log-mel frame over all singers; empty without mel frames.
     pub mel_mean: Vec<f32>,
     /// Training clips of each singer.
-    training: Vec<Vec<Clip>>,
+    pub(crate) training: Vec<Vec<Clip>>,
     /// Validation clips of each singer.
     validation: Vec<Vec<Clip>>,
 }
@@ -316,29 +331,32 @@ fn altered_view(
     let noisy: Vec<f32> = waveform.iter().map(|x| x + noise_level * random.normal()).collect();
 
     let mut bank = MelBank::new(model.sample_rate_hz, mels, f64::from(warp));
+    let mut view = mel_frames(&noisy, model.hop_samples, &mut bank);
+    // Natural-log power: a tilt of d dB is d ln(10) / 10, spread over the bands around zero.
+    let slope = tilt_db * std::f32::consts::LN_10 / 10.0;
+    for (index, value) in view.iter_mut().enumerate() {
+        *value += slope * ((index % mels) as f32 / (mels - 1) as f32 - 0.5);
+    }
+    view
+}
+
+/// Level-free log-mel frames `[frames][mels]`, each of a window around its hop's centre.
+fn mel_frames(waveform: &[f32], hop: usize, bank: &mut MelBank) -> Vec<f32> {
     let window = bank.window_samples();
-    let hop = model.hop_samples;
     let before = (window / 2) as isize - (hop / 2) as isize;
     let mut input = vec![0.0; window];
-    let mut view = Vec::with_capacity(waveform.len() / hop * mels);
-    let mut frame = vec![0.0; mels];
+    let mut frame = vec![0.0; bank.mels()];
+    let mut frames = Vec::with_capacity(waveform.len() / hop * frame.len());
     for index in 0..waveform.len() / hop {
         let first = (index * hop) as isize - before;
         for (offset, sample) in input.iter_mut().enumerate() {
             let position = first + offset as isize;
-            *sample = usize::try_from(position).ok().and_then(|p| noisy.get(p)).copied().unwrap_or(0.0);
+            *sample = usize::try_from(position).ok().and_then(|p| waveform.get(p)).copied().unwrap_or(0.0);
         }
         bank.frame(&input, &mut frame);
-        // Natural-log power: a tilt of d dB is d ln(10) / 10, spread over the bands around zero.
-        let slope = tilt_db * std::f32::consts::LN_10 / 10.0;
-        view.extend(
-            frame
-                .iter()
-                .enumerate()
-                .map(|(band, value)| value + slope * (band as f32 / (mels - 1) as f32 - 0.5)),
-        );
+        frames.extend_from_slice(&frame);
     }
-    view
+    frames
 }
 
 /// Mel frames as the streaming analyzer gives them to the encoder: the running mean of the take subtracted, halved, the

@@ -22,6 +22,8 @@ pub struct Recipe {
     pub training: TrainingConfig,
     /// What is done to the audio before it is shown to the network.
     pub augment: AugmentConfig,
+    /// Phase II, if there is one.
+    pub backtranslation: Option<BacktranslationConfig>,
 }
 
 /// What the card of a trained bank says beyond its sizes.
@@ -65,6 +67,8 @@ pub struct TrainingConfig {
     pub gradient_norm: f32,
     /// Decay of the running average of the weights that the bank is made of; 0 takes the weights as they are.
     pub average_decay: f32,
+    /// Standard deviation of Gaussian noise on the latent, which keeps faint traces of the singer out of it.
+    pub latent_noise: f32,
     /// The singer-confusion strength lambda.
     pub confusion: f32,
     /// Steps over which the confusion rises to its strength.
@@ -93,6 +97,9 @@ pub struct AugmentConfig {
     /// Lapses a second in the decoder's past: a few milliseconds that are too soft and too late. They teach it to
     /// take the F0 phase's word over that of its own mistakes.
     pub lapses_per_second: f32,
+    /// Rough lapses a second in the voiced past: up to 160 ms of scrambled, noisy sound. They teach it to leave noise
+    /// that it fell into.
+    pub rough_lapses_per_second: f32,
     /// A segment is played at a level drawn from this range.
     pub gain_db: [f32; 2],
     /// Other views of each clip for the encoder alone (mel encoder only): the frequency axis stretched, noise and a
@@ -104,6 +111,21 @@ pub struct AugmentConfig {
     pub view_noise_db: [f32; 2],
     /// Linear spectral tilt of a view over the band, in dB.
     pub view_tilt_db: [f32; 2],
+}
+
+/// Phase II of Nachmani & Wolf (2019): the singer of a clip gives way to a blend of himself and another singer, and the
+/// network learns to give back the original from that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BacktranslationConfig {
+    /// The first step that sees such clips.
+    pub first_step: u64,
+    /// Steps between two rounds: in each the bank as it then stands sings other clips.
+    pub every_steps: u64,
+    /// Clips of each singer that are sung in a round.
+    pub clips: usize,
+    /// Share of a step's segments that are taken from them.
+    pub share: f32,
 }
 
 /// Why a recipe was refused.
@@ -159,17 +181,28 @@ impl Recipe {
         if training.validate_every == 0 || training.validation_clips == 0 {
             return refuse("training.validate_every and validation_clips must be at least 1");
         }
-        let finite =
-            [training.learning_rate, training.gradient_norm, training.confusion, training.decay_share];
+        let finite = [
+            training.learning_rate,
+            training.gradient_norm,
+            training.confusion,
+            training.decay_share,
+            training.latent_noise,
+        ];
         if finite.iter().any(|value| !value.is_finite() || *value < 0.0)
             || !(0.0..1.0).contains(&training.average_decay)
         {
             return refuse("training rates must be finite and not negative, average_decay in [0, 1)");
         }
+        let lapses = [self.augment.lapses_per_second, self.augment.rough_lapses_per_second];
         if !(0..=128).contains(&self.augment.code_noise)
-            || !(0.0..=100.0).contains(&self.augment.lapses_per_second)
+            || lapses.iter().any(|lapses| !(0.0..=100.0).contains(lapses))
         {
-            return refuse("augment.code_noise must be 0 to 128, lapses_per_second 0 to 100");
+            return refuse("augment.code_noise must be 0 to 128, the lapses per second 0 to 100");
+        }
+        if let Some(rounds) = &self.backtranslation
+            && (rounds.every_steps == 0 || rounds.clips == 0 || !(0.0..=1.0).contains(&rounds.share))
+        {
+            return refuse("backtranslation.every_steps and clips must be at least 1, share 0 to 1");
         }
         let ranges = [
             self.augment.gain_db,

@@ -8,73 +8,20 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 
+use super::backtranslation::SungByBlends;
 use super::batch::{Batcher, Cut, other_singer, samples_per_step};
 use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
-use super::corpus::{Corpus, CorpusError};
+use super::corpus::Corpus;
+use super::error::TrainError;
 use super::optimizer::Adam;
-use super::recipe::{Recipe, RecipeError};
-use crate::files::{Encoding, FileError, Sound};
+use super::recipe::{BacktranslationConfig, Recipe};
+use crate::files::{Encoding, Sound};
+use crate::model::random::Generator;
 use crate::model::{Confusion, Decoder, Parameters, encode};
-use crate::stream::{Settings, StreamError, convert};
-use crate::voice::{Card, FORMAT_VERSION, Singer, VoiceBank, VoiceError};
-
-/// Why a training run ended early or could not start.
-#[derive(Debug, Error)]
-pub enum TrainError {
-    /// The recipe.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The training audio.
-    #[error(transparent)]
-    Corpus(#[from] CorpusError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The bank that was to be saved.
-    #[error(transparent)]
-    Voice(#[from] VoiceError),
-    /// A preview that was to be written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A preview that was to be rendered.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// The output folder.
-    #[error("output folder {path}: {source}")]
-    Output {
-        /// The folder or file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The graph.
-    #[error("training graph: {0}")]
-    Graph(#[from] candle_core::Error),
-    /// The loss is no longer a number.
-    #[error(
-        "the loss is not finite at step {step}; lower training.learning_rate or gradient_norm in the recipe"
-    )]
-    Diverged {
-        /// The step.
-        step: u64,
-    },
-    /// The decoder ignores F0.
-    #[error(
-        "stopped at step {step}: a wrong F0 costs only {bits:.2} bits per sample (the recipe asks for {needed:.2}), \
-         so the decoder ignores it and would sing noise; give it condition.f0 and a prior, or train on cleaner voices"
-    )]
-    IgnoresF0 {
-        /// The step.
-        step: u64,
-        /// Measured.
-        bits: f32,
-        /// Asked for.
-        needed: f32,
-    },
-}
+use crate::stream::{Settings, convert};
+use crate::voice::{Card, FORMAT_VERSION, Singer, VoiceBank};
 
 /// What is told after every step.
 #[derive(Clone, Copy, Debug)]
@@ -114,9 +61,19 @@ pub struct Trainer<'a> {
     confusion_adam: Adam,
     /// Running average of the parameters, which the bank is made of.
     average: BTreeMap<String, Vec<f32>>,
+    /// Phase II: the round that is going on.
+    round: Option<Round>,
     step: u64,
     points: Vec<Point>,
     run: String,
+}
+
+/// A round of phase II.
+struct Round {
+    number: u64,
+    /// The averaged weights that sang its clips: with them a resumed run has the same clips sung again.
+    weights: BTreeMap<String, Vec<f32>>,
+    sung: SungByBlends,
 }
 
 impl<'a> Trainer<'a> {
@@ -140,6 +97,7 @@ impl<'a> Trainer<'a> {
             adam: Adam::default(),
             confusion: Confusion::new(recipe.model.latent_size, singers, seed ^ 0xC0F)?,
             confusion_adam: Adam::default(),
+            round: None,
             step: 0,
             points: Vec::new(),
             run: run_identity(recipe, corpus),
@@ -163,6 +121,10 @@ impl<'a> Trainer<'a> {
         let mut recent = Recent::default();
         let mut started = Instant::now();
         while self.step < training.steps && !stop.load(Ordering::Relaxed) {
+            self.begin_round(stop)?;
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             let (bits, accuracy) = self.train_step()?;
             self.step += 1;
             recent.add(bits, accuracy);
@@ -193,12 +155,37 @@ impl<'a> Trainer<'a> {
         Ok(Summary { steps: self.step, finished: self.step >= training.steps, bank: self.bank_path() })
     }
 
-    /// One step of phase I: reconstruction, and the classifier against the encoder. Returns bits per sample and the
-    /// classifier's accuracy.
+    /// Begins a round of phase II where one is due, unless it is asked to stop meanwhile.
+    fn begin_round(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
+        let Some(config) = &self.recipe.backtranslation else { return Ok(()) };
+        let Some(into) = self.step.checked_sub(config.first_step) else { return Ok(()) };
+        let number = into / config.every_steps;
+        if self.round.as_ref().is_none_or(|round| round.number != number) {
+            self.round = self.sing_round(config, number, self.average.clone(), stop)?;
+        }
+        Ok(())
+    }
+
+    fn sing_round(
+        &self,
+        config: &BacktranslationConfig,
+        number: u64,
+        weights: BTreeMap<String, Vec<f32>>,
+        stop: &AtomicBool,
+    ) -> Result<Option<Round>, TrainError> {
+        let bank = VoiceBank::new(self.card(), weights.clone())?;
+        let sung = SungByBlends::sing(config, number, self.recipe, self.corpus, &bank, stop)?;
+        Ok(sung.map(|sung| Round { number, weights, sung }))
+    }
+
+    /// One step: reconstruction, and the classifier against the encoder. Returns bits per sample and the classifier's
+    /// accuracy.
     fn train_step(&mut self) -> Result<(f32, f32), TrainError> {
         let training = &self.recipe.training;
-        let batch = self.batcher.training(self.step)?;
-        let latent = encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?;
+        let phase_one = SungByBlends::default();
+        let sung = self.round.as_ref().map_or(&phase_one, |round| &round.sung);
+        let batch = self.batcher.training(self.step, sung)?;
+        let latent = self.noisy(&encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?)?;
         let decoder = Decoder::new(&self.recipe.model, &self.parameters);
         let scored = (samples_per_step(self.recipe) - training.batch * training.unscored_samples) as f64;
         let nats =
@@ -226,6 +213,14 @@ impl<'a> Trainer<'a> {
         )?;
         self.update_average()?;
         Ok((bits, accuracy.to_scalar::<f32>()?))
+    }
+
+    /// The latent with the recipe's noise.
+    fn noisy(&self, latent: &Tensor) -> Result<Tensor, TrainError> {
+        let deviation = self.recipe.training.latent_noise;
+        let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED, self.step);
+        let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
+        Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
     }
 
     fn update_average(&mut self) -> Result<(), TrainError> {
@@ -302,6 +297,12 @@ impl<'a> Trainer<'a> {
         checkpoint.put("confusion", &self.confusion.parameters, &self.confusion_adam)?;
         for (name, values) in &self.average {
             checkpoint.tensors.insert(format!("average.{name}"), values.clone());
+        }
+        if let Some(round) = &self.round {
+            for (name, values) in &round.weights {
+                checkpoint.tensors.insert(format!("round.{name}"), values.clone());
+            }
+            checkpoint.facts.insert("round".into(), round.number.to_string());
         }
         checkpoint.facts.insert("step".into(), self.step.to_string());
         checkpoint.facts.insert("run".into(), self.run.clone());
@@ -385,11 +386,24 @@ impl<'a> Trainer<'a> {
             *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
         }
         self.step = checkpoint.fact("step").map_err(content)?;
+        if let Some(config) = &self.recipe.backtranslation
+            && checkpoint.facts.contains_key("round")
+        {
+            let number = checkpoint.fact("round").map_err(content)?;
+            let part = |(name, values): (&String, &Vec<f32>)| {
+                Some((name.strip_prefix("round.")?.to_string(), values.clone()))
+            };
+            let weights = checkpoint.tensors.iter().filter_map(part).collect();
+            self.round = self.sing_round(config, number, weights, &AtomicBool::new(false))?;
+        }
         let lines: String = checkpoint.fact("points").map_err(content)?;
         self.points = lines.lines().filter_map(Point::parse).collect();
         Ok(())
     }
 }
+
+/// Keeps the latent's noise apart from the draws of the batches.
+const LATENT_SEED: u64 = 0x1A7E;
 
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;

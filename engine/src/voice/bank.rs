@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::card::{Card, FORMAT_VERSION};
+use super::card::{Card, FORMAT_VERSION, Singer};
 use super::container::{self, Element, Entry};
 use super::tensors::{TensorSpec, tensor_specs};
 
@@ -329,6 +329,27 @@ impl VoiceBank {
         let size = self.card.model.singer_embedding_size;
         let begin = index.min(self.card.singers.len() - 1) * size;
         &self.tensor("singers.embedding")[begin..begin + size]
+    }
+
+    /// A bank whose only singer is a blend: the sum of the singers' embeddings, each times its share.
+    ///
+    /// # Errors
+    /// [`VoiceError::Tensor`] if a share is so large that the sum is not finite.
+    pub fn blend(&self, shares: &[(usize, f32)]) -> Result<Self, VoiceError> {
+        let mut embedding = vec![0.0; self.card.model.singer_embedding_size];
+        let mut log_f0 = 0.0;
+        for &(singer, share) in shares {
+            let part = self.singer_embedding(singer);
+            embedding.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
+            let last = self.card.singers.len() - 1;
+            log_f0 += share * self.card.singers[singer.min(last)].median_f0_hz.ln();
+        }
+        let mut card = self.card.clone();
+        card.singers = vec![Singer { name: "blend".into(), median_f0_hz: log_f0.exp() }];
+        let mut tensors = self.tensors.clone();
+        tensors.insert("singers.embedding".into(), embedding);
+        let specs = tensor_specs(&card.model, 1);
+        Self::from_checked_shapes(card, tensors, &specs, &format!("a blend of `{}`", self.card.name))
     }
 
     /// SHA-256 of the file that [`save`](Self::save) writes, in hexadecimal: what a project remembers a bank by. It

@@ -282,6 +282,24 @@ fn singers_are_found_by_name() {
 }
 
 #[test]
+fn a_blend_lies_between_its_singers_and_all_of_one_is_that_singer() {
+    let bank = tiny();
+    let half = bank.blend(&[(0, 0.5), (1, 0.5)]).unwrap();
+    assert_eq!(half.card().singers.len(), 1);
+    let (low, high) = (bank.singer_embedding(0), bank.singer_embedding(1));
+    for ((mean, low), high) in half.singer_embedding(0).iter().zip(low).zip(high) {
+        assert!((mean - (low + high) / 2.0).abs() < 1e-6);
+    }
+    let f0_hz = |bank: &VoiceBank, singer: usize| bank.card().singers[singer].median_f0_hz;
+    let middle_hz = (f0_hz(&bank, 0) * f0_hz(&bank, 1)).sqrt();
+    assert!((f0_hz(&half, 0) - middle_hz).abs() < 1e-3 * middle_hz);
+
+    let whole = bank.blend(&[(0, 0.0), (1, 1.0)]).unwrap();
+    assert_eq!(whole.singer_embedding(0), high);
+    assert!(bank.blend(&[(0, f32::MAX), (1, f32::NAN)]).is_err());
+}
+
+#[test]
 fn saving_replaces_whole_files_and_leaves_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bank.safetensors");
