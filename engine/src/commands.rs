@@ -6,13 +6,34 @@ pub mod inspect;
 pub mod singers;
 pub mod train;
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::process::exit;
 use std::sync::Arc;
 
 use falsetto_engine::voice::VoiceBank;
 
 /// A sentence for the user.
 pub type Outcome = Result<(), String>;
+
+/// Prints a line on standard output. A reader that has gone (`falsetto inspect | head -1`) has read enough: that ends
+/// the command, and is no failure.
+pub fn say(line: std::fmt::Arguments) {
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(0),
+        Err(error) => {
+            eprintln!("falsetto: cannot write to standard output: {error}");
+            exit(1);
+        }
+    }
+}
+
+/// [`say`] with the syntax of `println!`.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::commands::say(format_args!($($text)*)) };
+}
+pub(crate) use say;
 
 /// The bank of `--voice`, or the built-in one.
 pub fn open_bank(path: Option<&Path>) -> Result<Arc<VoiceBank>, String> {

@@ -50,7 +50,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// The file is not a sound file, or it is damaged.
-    #[error("{path} is not a sound file that can be read: {reason}")]
+    #[error("{path} is not a sound file that can be read (WAV, FLAC, AIFF, MP3, Ogg or M4A): {reason}")]
     NotSound {
         /// The file.
         path: PathBuf,

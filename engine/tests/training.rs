@@ -43,6 +43,7 @@ warm_up_steps = 5
 decay_share = 0.3
 gradient_norm = 1.0
 average_decay = 0.9
+singer_emphasis = 1.0
 latent_noise = 0.1
 confusion = 0.05
 confusion_warm_up_steps = 10
@@ -164,6 +165,29 @@ fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     assert!(whole.join("curve.png").metadata().unwrap().len() > 1_000);
     let preview = Sound::read(&whole.join("previews/high_as_low.wav")).unwrap();
     assert_eq!(preview.frames() / 160, 120);
+}
+
+#[test]
+fn emphasis_puts_the_singers_further_apart_around_the_same_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let [plain, strong] = ["1.0", "1.5"].map(|emphasis| {
+        let recipe = recipe(folder.path(), |text| {
+            text.replace("singer_emphasis = 1.0", &format!("singer_emphasis = {emphasis}"))
+                .replace("steps = 150", "steps = 2")
+        });
+        let out = folder.path().join(emphasis);
+        train(&recipe, &load(folder.path(), &recipe), &out, u64::MAX);
+        VoiceBank::load(&out.join("voice.safetensors")).unwrap()
+    });
+    let ends = |bank: &VoiceBank| [0, 1].map(|singer| bank.singer_embedding(singer).to_vec());
+    let ([low, high], [far_low, far_high]) = (ends(&plain), ends(&strong));
+    for channel in 0..4 {
+        let apart = high[channel] - low[channel];
+        assert!((far_high[channel] - far_low[channel] - 1.5 * apart).abs() < 1e-5);
+        assert!((far_high[channel] + far_low[channel] - high[channel] - low[channel]).abs() < 1e-5);
+    }
+    assert_eq!(plain.tensor("frame.weight"), strong.tensor("frame.weight"));
 }
 
 #[test]

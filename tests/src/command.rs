@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 
@@ -14,6 +14,16 @@ pub struct Answer {
     pub success: bool,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        Self {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 /// The `falsetto` program.
@@ -29,12 +39,19 @@ impl Falsetto {
 
     /// Runs it and waits.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> std::io::Result<Answer> {
-        let output = Command::new(&self.program).args(arguments).output()?;
-        Ok(Answer {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Command::new(&self.program).args(arguments).output().map(Answer::from)
+    }
+
+    /// Runs it with a standard output that nobody reads, as `| head` leaves it behind.
+    pub fn run_unread<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> std::io::Result<Answer> {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let child =
+            Command::new(&self.program).args(arguments).stdout(writer).stderr(Stdio::piped()).spawn()?;
+        child.wait_with_output().map(Answer::from)
     }
 
     /// `falsetto convert INPUT --singer NAME --seed 0 -o OUTPUT`

@@ -6,19 +6,19 @@ use falsetto_engine::decode::Isa;
 use falsetto_engine::stream::{Settings, convert};
 use falsetto_engine::voice::VoiceBank;
 
-use super::Outcome;
+use super::{Outcome, say};
 
 /// Check this machine.
 #[derive(clap::Args)]
 pub struct Arguments {}
 
 pub fn run(_: &Arguments) -> Outcome {
-    println!("falsetto     {}", env!("CARGO_PKG_VERSION"));
+    say!("falsetto     {}", env!("CARGO_PKG_VERSION"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("processor    {} cores, decoder kernel {:?}", cores, Isa::best());
-    println!("gpu          not used: this build decodes on the processor");
+    say!("processor    {} cores, decoder kernel {:?}", cores, Isa::best());
+    say!("gpu          not used: this build decodes on the processor");
     let bank = VoiceBank::default_bank().map_err(|error| error.to_string())?;
-    println!(
+    say!(
         "voice        {} ({} singers), {}",
         bank.card().name,
         bank.card().singers.len(),
@@ -33,9 +33,9 @@ pub fn run(_: &Arguments) -> Outcome {
     let started = Instant::now();
     convert(&bank, rate_hz, Settings::default(), &take).map_err(|error| error.to_string())?;
     let factor = 3.0 / started.elapsed().as_secs_f64();
-    println!("speed        {factor:.1} x real time on one core at {rate_hz} Hz");
+    say!("speed        {factor:.1} x real time on one core at {rate_hz} Hz");
     if factor < 1.5 {
-        println!("             too slow to sing live with other plugins beside it; bounce offline instead");
+        say!("             too slow to sing live with other plugins beside it; bounce offline instead");
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use falsetto_engine::stream::{Converter, Settings};
 use falsetto_engine::voice::tensor_specs;
 
-use super::{Outcome, open_bank};
+use super::{Outcome, open_bank, say};
 
 /// Show what a voice bank is.
 #[derive(clap::Args)]
@@ -20,28 +20,28 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let card = bank.card();
     let model = &card.model;
     let values: usize = tensor_specs(model, card.singers.len()).iter().map(|spec| spec.elements()).sum();
-    println!("name         {}", card.name);
-    println!("hash         {}", bank.content_hash());
-    println!("format       {}", card.format_version);
-    println!("singers      {}", card.singers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" "));
-    println!("sample rate  {} Hz, hop {} samples", model.sample_rate_hz, model.hop_samples);
-    println!("parameters   {values}");
-    println!("encoder      {:?}", model.encoder);
-    println!("decoder      {:?}", model.decoder);
-    println!("trained on   {}", card.trained_on);
-    println!("licence      {}", card.licence);
-    println!("consent      {}", card.consent);
+    say!("name         {}", card.name);
+    say!("hash         {}", bank.content_hash());
+    say!("format       {}", card.format_version);
+    say!("singers      {}", card.singers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" "));
+    say!("sample rate  {} Hz, hop {} samples", model.sample_rate_hz, model.hop_samples);
+    say!("parameters   {values}");
+    say!("encoder      {:?}", model.encoder);
+    say!("decoder      {:?}", model.decoder);
+    say!("trained on   {}", card.trained_on);
+    say!("licence      {}", card.licence);
+    say!("consent      {}", card.consent);
     for notice in &card.notices {
-        println!("notice       {notice}");
+        say!("notice       {notice}");
     }
     let host_rate_hz = 48_000;
     let converter =
         Converter::new(&bank, host_rate_hz, Settings::default()).map_err(|error| error.to_string())?;
     let samples = converter.latency_samples();
     let milliseconds = 1_000.0 * samples as f64 / f64::from(host_rate_hz);
-    println!("latency      {samples} samples at {host_rate_hz} Hz ({milliseconds:.1} ms), of which");
+    say!("latency      {samples} samples at {host_rate_hz} Hz ({milliseconds:.1} ms), of which");
     for stage in converter.stages() {
-        println!("             {:>9}  {}", stage.samples, stage.name);
+        say!("             {:>9}  {}", stage.samples, stage.name);
     }
     Ok(())
 }

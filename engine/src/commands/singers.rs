@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, open_bank};
+use super::{Outcome, open_bank, say};
 
 /// List the singers of a voice bank.
 #[derive(clap::Args)]
@@ -15,7 +15,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Outcome {
     let bank = open_bank(arguments.voice.as_deref())?;
     for singer in &bank.card().singers {
-        println!("{}\tmedian F0 {:.0} Hz", singer.name, singer.median_f0_hz);
+        say!("{}\tmedian F0 {:.0} Hz", singer.name, singer.median_f0_hz);
     }
     Ok(())
 }

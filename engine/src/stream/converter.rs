@@ -48,7 +48,7 @@ pub struct StageDelay {
 #[derive(Debug, Error)]
 pub enum StreamError {
     /// The host's rate is out of range.
-    #[error("the host's sample rate is {rate_hz} Hz, must be {} to {} Hz", HOST_RATES_HZ.start(), HOST_RATES_HZ.end())]
+    #[error("the sample rate is {rate_hz} Hz, must be {} to {} Hz", HOST_RATES_HZ.start(), HOST_RATES_HZ.end())]
     HostRate {
         /// The rate.
         rate_hz: u32,

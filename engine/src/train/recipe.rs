@@ -67,6 +67,10 @@ pub struct TrainingConfig {
     pub gradient_norm: f32,
     /// Decay of the running average of the weights that the bank is made of; 0 takes the weights as they are.
     pub average_decay: f32,
+    /// How far from the mean of all singers each one's embedding is put in the bank, over how far training put it. A
+    /// little above 1 sings a little more like the singer than the training audio, which makes up for what still
+    /// comes through of the take's own singer.
+    pub singer_emphasis: f32,
     /// Standard deviation of Gaussian noise on the latent, which keeps faint traces of the singer out of it.
     pub latent_noise: f32,
     /// The singer-confusion strength lambda.
@@ -187,6 +191,7 @@ impl Recipe {
             training.confusion,
             training.decay_share,
             training.latent_noise,
+            training.singer_emphasis,
         ];
         if finite.iter().any(|value| !value.is_finite() || *value < 0.0)
             || !(0.0..1.0).contains(&training.average_decay)

@@ -157,13 +157,18 @@ impl<'a> Trainer<'a> {
 
     /// Begins a round of phase II where one is due, unless it is asked to stop meanwhile.
     fn begin_round(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
-        let Some(config) = &self.recipe.backtranslation else { return Ok(()) };
-        let Some(into) = self.step.checked_sub(config.first_step) else { return Ok(()) };
-        let number = into / config.every_steps;
-        if self.round.as_ref().is_none_or(|round| round.number != number) {
+        if let (Some(config), Some(number)) = (&self.recipe.backtranslation, self.round_number())
+            && self.round.as_ref().is_none_or(|round| round.number != number)
+        {
             self.round = self.sing_round(config, number, self.average.clone(), stop)?;
         }
         Ok(())
+    }
+
+    /// The round that the next step belongs to; `None` in phase I.
+    fn round_number(&self) -> Option<u64> {
+        let config = self.recipe.backtranslation.as_ref()?;
+        Some(self.step.checked_sub(config.first_step)? / config.every_steps)
     }
 
     fn sing_round(
@@ -298,7 +303,10 @@ impl<'a> Trainer<'a> {
         for (name, values) in &self.average {
             checkpoint.tensors.insert(format!("average.{name}"), values.clone());
         }
-        if let Some(round) = &self.round {
+        // A round that is over is not needed any more: the next one is sung by the average.
+        if let Some(round) = &self.round
+            && Some(round.number) == self.round_number()
+        {
             for (name, values) in &round.weights {
                 checkpoint.tensors.insert(format!("round.{name}"), values.clone());
             }
@@ -310,13 +318,30 @@ impl<'a> Trainer<'a> {
         checkpoint.facts.insert("points".into(), lines.join("\n"));
         checkpoint.save(&self.checkpoint_path())?;
 
-        let bank = VoiceBank::new(self.card(), self.average.clone())?;
+        let bank = VoiceBank::new(self.card(), self.emphasised())?;
         bank.save(&self.bank_path())?;
         if previews {
             self.write_curve(&lines)?;
             self.render_previews(&Arc::new(bank))?;
         }
         Ok(())
+    }
+
+    /// The averaged weights, every singer moved away from the mean of all as the recipe says.
+    fn emphasised(&self) -> BTreeMap<String, Vec<f32>> {
+        let mut tensors = self.average.clone();
+        let width = self.recipe.model.singer_embedding_size;
+        let emphasis = self.recipe.training.singer_emphasis;
+        if let Some(embeddings) = tensors.get_mut("singers.embedding") {
+            let singers = embeddings.len() / width;
+            for channel in 0..width {
+                let mean = embeddings.iter().skip(channel).step_by(width).sum::<f32>() / singers as f32;
+                for value in embeddings.iter_mut().skip(channel).step_by(width) {
+                    *value = mean + emphasis * (*value - mean);
+                }
+            }
+        }
+        tensors
     }
 
     fn write_curve(&self, lines: &[String]) -> Result<(), TrainError> {
@@ -386,10 +411,9 @@ impl<'a> Trainer<'a> {
             *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
         }
         self.step = checkpoint.fact("step").map_err(content)?;
-        if let Some(config) = &self.recipe.backtranslation
-            && checkpoint.facts.contains_key("round")
+        if let (Some(config), Some(number)) = (&self.recipe.backtranslation, self.round_number())
+            && checkpoint.facts.get("round") == Some(&number.to_string())
         {
-            let number = checkpoint.fact("round").map_err(content)?;
             let part = |(name, values): (&String, &Vec<f32>)| {
                 Some((name.strip_prefix("round.")?.to_string(), values.clone()))
             };

@@ -157,3 +157,12 @@ fn six_channels_at_96_khz_are_sung() {
     assert!(sound.iter().flatten().all(|x| x.is_finite() && x.abs() <= 1.5));
     assert!(sound[0].iter().any(|x| x.abs() > 0.01), "silence");
 }
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    for verb in ["inspect", "singers"] {
+        let answer = command().run_unread([verb]).expect("the command starts");
+        assert!(answer.success, "{verb}: {}", answer.stderr);
+        assert_eq!(answer.stderr, "", "{verb}");
+    }
+}
