@@ -18,7 +18,7 @@ pub type Outcome = Result<(), String>;
 
 /// Prints a line on standard output. A reader that has gone (`falsetto inspect | head -1`) has read enough: that ends
 /// the command, and is no failure.
-pub fn say(line: std::fmt::Arguments) {
+pub fn print_line(line: std::fmt::Arguments) {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(0),
@@ -29,9 +29,9 @@ pub fn say(line: std::fmt::Arguments) {
     }
 }
 
-/// [`say`] with the syntax of `println!`.
+/// [`print_line`] with the syntax of `println!`.
 macro_rules! say {
-    ($($text:tt)*) => { $crate::commands::say(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::commands::print_line(format_args!($($text)*)) };
 }
 pub(crate) use say;
 
