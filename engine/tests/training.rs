@@ -44,7 +44,7 @@ decay_share = 0.3
 gradient_norm = 1.0
 average_decay = 0.9
 singer_emphasis = 1.0
-latent_noise = 0.1
+latent_noise = 0.05
 confusion = 0.05
 confusion_warm_up_steps = 10
 validation_clips = 1
@@ -57,7 +57,7 @@ reverse = 0.25
 invert = 0.25
 code_noise = 1
 lapses_per_second = 8.0
-rough_lapses_per_second = 4.0
+rough_lapses_per_second = 1.0
 gain_db = [-3.0, 0.0]
 views = 1
 view_warp = [0.9, 1.1]
@@ -68,7 +68,7 @@ view_tilt_db = [-3.0, 3.0]
 first_step = 30
 every_steps = 40
 clips = 1
-share = 0.5
+share = 0.25
 "#;
 
 /// A pulse train through one resonance; the singer is the resonance.

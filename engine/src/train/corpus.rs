@@ -137,7 +137,7 @@ impl Corpus {
         let read: Vec<_> = files
             .par_iter()
             .map(|(singer, path)| {
-                let draft = Draft::read(path, *singer, recipe);
+                let draft = Draft::read(root, path, *singer, recipe);
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
                 draft
             })
@@ -225,7 +225,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn read(path: &Path, singer: usize, recipe: &Recipe) -> Result<Self, String> {
+    fn read(root: &Path, path: &Path, singer: usize, recipe: &Recipe) -> Result<Self, String> {
         let model = &recipe.model;
         let sound = Sound::read(path).map_err(|error| error.to_string())?;
         let mono = sound.mono();
@@ -239,7 +239,8 @@ impl Draft {
         if waveform.len() < shortest * model.hop_samples {
             return Err(format!("it is shorter than one training segment ({shortest} frames)"));
         }
-        let name = path.to_string_lossy();
+        // The file's name below the corpus, so that a corpus trains alike wherever it lies.
+        let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
         let seed = name.bytes().fold(recipe.training.seed, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
         });
