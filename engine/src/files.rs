@@ -63,6 +63,16 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
+    /// Some samples are NaN or infinite.
+    #[error(
+        "{path} has samples that are not numbers, the first at {seconds:.3} s; export it again, or as 24-bit integers"
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// Where the first of them is.
+        seconds: f64,
+    },
     /// The file could not be written.
     #[error("cannot write {path}: {reason}")]
     Write {
@@ -84,6 +94,11 @@ impl Sound {
         };
         if sound.frames() == 0 {
             return Err(FileError::Empty { path: path.into() });
+        }
+        let broken = |channel: &Vec<f32>| channel.iter().position(|sample| !sample.is_finite());
+        if let Some(frame) = sound.channels.iter().filter_map(broken).min() {
+            let seconds = frame as f64 / f64::from(sound.rate_hz);
+            return Err(FileError::NotFinite { path: path.into(), seconds });
         }
         Ok(sound)
     }

@@ -1,15 +1,15 @@
 //! Corpus, augmentation, recipes, the training loop, checkpoints.
 //!
 //! ```text
-//! recipe      a TOML file: the model's sizes and everything the trainer does
-//! corpus      DIR/<singer>/*.wav|flac|... -> clips with their frame features
-//! batch       segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
+//! recipe           a TOML file: the model's sizes and everything the trainer does
+//! corpus           DIR/<singer>/*.wav|flac|... -> clips with their frame features
+//! batch            segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
-//! optimizer   Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
-//! checkpoint  everything a run needs to go on, written to a temporary name and renamed
-//! error       why a run ended early
-//! trainer     the loop: step, validate, save, render previews through the real decoder
-//! chart       the loss curve as a picture
+//! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
+//! checkpoint       everything a run needs to go on, written to a temporary name and renamed
+//! error            why a run ended early
+//! trainer          the loop: step, validate, save, render previews through the real decoder
+//! chart            the loss curve as a picture
 //! ```
 
 mod backtranslation;

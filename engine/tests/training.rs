@@ -68,6 +68,7 @@ view_tilt_db = [-3.0, 3.0]
 first_step = 30
 every_steps = 40
 clips = 1
+transpose_semitones = 3.0
 share = 0.25
 "#;
 

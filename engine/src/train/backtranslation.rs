@@ -32,6 +32,7 @@ struct Order {
     place: usize,
     other: usize,
     alpha: f32,
+    transpose_semitones: f32,
     seed: u64,
 }
 
@@ -56,6 +57,8 @@ impl SungByBlends {
                     place: random.below(corpus.training[singer].len()),
                     other: (singer + 1 + random.below((singers - 1).max(1))) % singers,
                     alpha: random.uniform(),
+                    transpose_semitones: random
+                        .between(-config.transpose_semitones, config.transpose_semitones),
                     seed: random.next(),
                 }
             })
@@ -67,7 +70,11 @@ impl SungByBlends {
                     return Ok(Vec::new());
                 }
                 let blend = bank.blend(&[(order.singer, 1.0 - order.alpha), (order.other, order.alpha)])?;
-                let settings = Settings { seed: order.seed, ..Settings::default() };
+                let settings = Settings {
+                    seed: order.seed,
+                    transpose_semitones: order.transpose_semitones,
+                    ..Settings::default()
+                };
                 let clip = &corpus.training[order.singer][order.place];
                 let sung = convert(&Arc::new(blend), recipe.model.sample_rate_hz, settings, &clip.waveform)?;
                 Ok(clip.heard_as(sung, recipe, &corpus.mel_mean))

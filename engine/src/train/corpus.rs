@@ -77,7 +77,8 @@ impl Clip {
         self.views.get(view).unwrap_or(&self.waveform)
     }
 
-    /// What the encoder would hear if the clip had been sung as `waveform`, which is as long and has the same F0.
+    /// What the encoder would hear if the clip had been sung as `waveform`, which is as long and sings the same words at
+    /// the same time.
     pub(crate) fn heard_as(&self, waveform: Vec<f32>, recipe: &Recipe, mel_mean: &[f32]) -> Vec<f32> {
         let EncoderConfig::Mel { mels, .. } = recipe.model.encoder else { return waveform };
         let mut bank = MelBank::new(recipe.model.sample_rate_hz, mels, 1.0);
@@ -229,9 +230,6 @@ impl Draft {
         let model = &recipe.model;
         let sound = Sound::read(path).map_err(|error| error.to_string())?;
         let mono = sound.mono();
-        if mono.iter().any(|sample| !sample.is_finite()) {
-            return Err("it has samples that are not numbers".into());
-        }
         let mut waveform = resample(&mono, sound.rate_hz, model.sample_rate_hz);
         waveform.truncate(waveform.len() / model.hop_samples * model.hop_samples);
         // A segment must fit, and the first unscored samples must not be all there is.

@@ -128,6 +128,9 @@ pub struct BacktranslationConfig {
     pub every_steps: u64,
     /// Clips of each singer that are sung in a round.
     pub clips: usize,
+    /// Farthest that a clip is transposed when it is sung, in semitones up or down: what is heard and the F0 that the
+    /// decoder is told are then out of step, as in a transposed take, so the latent learns to be silent about F0.
+    pub transpose_semitones: f32,
     /// Share of a step's segments that are taken from them.
     pub share: f32,
 }
@@ -205,9 +208,14 @@ impl Recipe {
             return refuse("augment.code_noise must be 0 to 128, the lapses per second 0 to 100");
         }
         if let Some(rounds) = &self.backtranslation
-            && (rounds.every_steps == 0 || rounds.clips == 0 || !(0.0..=1.0).contains(&rounds.share))
+            && (rounds.every_steps == 0
+                || rounds.clips == 0
+                || !(0.0..=24.0).contains(&rounds.transpose_semitones)
+                || !(0.0..=1.0).contains(&rounds.share))
         {
-            return refuse("backtranslation.every_steps and clips must be at least 1, share 0 to 1");
+            return refuse(
+                "backtranslation.every_steps and clips must be at least 1, transpose_semitones 0 to 24, share 0 to 1",
+            );
         }
         let ranges = [
             self.augment.gain_db,

@@ -58,20 +58,26 @@ impl Place {
 #[test]
 fn sounds_that_are_none_are_refused() {
     let place = Place::new();
-    let take = fs::read(place.path("take.wav")).expect("the take");
-    let mut lying = take.clone();
+    let bytes = fs::read(place.path("take.wav")).expect("the take");
+    let mut lying = bytes.clone();
     // The length of the data chunk: far more than the file has, in a header that is cut after it.
     lying.truncate(60);
+    let mut not_a_number = take(4_800);
+    not_a_number[2_400] = f32::NAN;
+    write_wav(&place.path("nan.wav"), 48_000, &[not_a_number]).expect("the file is written");
     let inputs = [
         ("a text", place.with_file("text.wav", b"This is a letter, not a sound.\n")),
         ("an empty file", place.with_file("empty.wav", b"")),
-        ("a header alone", place.with_file("header.wav", &take[..20])),
+        ("a header alone", place.with_file("header.wav", &bytes[..20])),
         ("a cut header", place.with_file("cut.wav", &lying)),
         ("no file", place.path("nothing-here.wav")),
     ];
     for (what, input) in inputs {
         place.assert_refused(what, &place.convert(&input, &last_singer(), None));
     }
+    let answer = place.convert(&place.path("nan.wav"), &last_singer(), None);
+    place.assert_refused("a sample that is no number", &answer);
+    assert!(answer.stderr.contains("nan.wav") && answer.stderr.contains("0.050 s"), "{}", answer.stderr);
 }
 
 #[test]
