@@ -6,6 +6,7 @@
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
 //! f0         the fundamental of a singing voice, and whether there is one
+//! range      where in the scale a take lies
 //! analysis   all features of one hop, in step with each other
 //! resample   between the host's rate and the model's
 //! ```
@@ -19,6 +20,7 @@ pub mod f0;
 pub mod loudness;
 pub mod mel;
 pub mod mu_law;
+pub mod range;
 pub mod resample;
 
 /// Sum of products over the shorter of the two, with eight partial sums in a fixed order: the same bits with every

@@ -8,4 +8,4 @@ mod offline;
 pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
 pub use encoder::Encoder;
 pub use hub::{Hub, HubError, LatencyParts, Stream, StreamConfig, StreamMeters, StreamReport, Worker};
-pub use offline::convert;
+pub use offline::{convert, median_f0_hz};

@@ -87,7 +87,7 @@ fn processing_setting_and_resetting_allocate_nothing() {
     ] {
         let bank = bank(encoder);
         for host_rate_hz in [8_000, 16_000, 44_100, 44_101, 192_000] {
-            let settings = Settings { singer: 0, transpose_semitones: 0.0, seed: 1 };
+            let settings = Settings { seed: 1, ..Settings::default() };
             let mut converter = Converter::new(&bank, host_rate_hz, settings).expect("settings in range");
             let input: Vec<f32> = (0..20_000).map(|n| 0.3 * (n as f32 * 0.05).sin()).collect();
             let mut output = vec![0.0; input.len()];
@@ -98,7 +98,13 @@ fn processing_setting_and_resetting_allocate_nothing() {
                 let range = begin..begin + block;
                 // More changes than there are hops ahead.
                 for change in 0..50 {
-                    converter.set(Settings { singer: change % 3, seed: turn as u64, ..settings });
+                    converter.set(Settings {
+                        singer: change % 3,
+                        blend: 0.5,
+                        air: 0.25 * (change % 4) as f32,
+                        seed: turn as u64,
+                        ..settings
+                    });
                 }
                 converter.process(&input[range.clone()], &mut output[range]);
                 begin += block;

@@ -6,7 +6,9 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egui::{CentralPanel, Grid, RichText, ScrollArea, Ui};
+use egui::{Button, CentralPanel, Grid, RichText, ScrollArea, Ui};
+use falsetto_engine::signal::range::octaves_between;
+use falsetto_engine::voice::Singer;
 use nice_plug::context::gui::GuiContext;
 use nice_plug::editor::{SizeConstraints, dpi::LogicalSize};
 use nice_plug::prelude::*;
@@ -34,7 +36,7 @@ pub struct App {
 }
 
 const WIDTH: f32 = 520.0;
-const HEIGHT: f32 = 420.0;
+const HEIGHT: f32 = 500.0;
 const FRAME: Duration = Duration::from_millis(40);
 
 /// The editor, not yet open.
@@ -74,9 +76,11 @@ impl NiceEguiApp for App {
         CentralPanel::default().show(ui, |ui| {
             ui.heading("Falsetto");
             ui.add_space(4.0);
-            self.singers(ui, &setter);
+            let (_, _, bank) = self.voice.view();
+            let singers = bank.as_ref().map_or(&[][..], |bank| &bank.card().singers);
+            self.singers(ui, &setter, singers);
             ui.separator();
-            self.controls(ui, &setter);
+            self.controls(ui, &setter, singers);
             ui.separator();
             let (input_peak, output_peak) = self.board.take_peaks();
             self.input.show(ui, "In", input_peak, FRAME);
@@ -93,8 +97,7 @@ impl NiceEguiApp for App {
 }
 
 impl App {
-    fn singers(&self, ui: &mut Ui, setter: &ParamSetter) {
-        let (_, _, singers) = self.voice.view();
+    fn singers(&self, ui: &mut Ui, setter: &ParamSetter, singers: &[Singer]) {
         if singers.is_empty() {
             ui.label("No singers: there is no voice bank.");
             return;
@@ -104,8 +107,9 @@ impl App {
             ui,
             |ui| {
                 ui.horizontal_wrapped(|ui| {
-                    for (slot, name) in (0i32..).zip(singers.iter().take(SINGER_SLOTS)) {
-                        if ui.selectable_label(slot == chosen, RichText::new(name).size(16.0)).clicked() {
+                    for (slot, singer) in (0i32..).zip(singers.iter().take(SINGER_SLOTS)) {
+                        let name = RichText::new(&singer.name).size(16.0);
+                        if ui.selectable_label(slot == chosen, name).clicked() {
                             set(setter, &self.params.singer, slot);
                         }
                     }
@@ -113,18 +117,28 @@ impl App {
             },
         );
         if usize::try_from(chosen).is_ok_and(|chosen| chosen >= singers.len()) {
-            ui.weak(format!("Slot {chosen} is unused; {} sings instead.", singers[singers.len() - 1]));
+            ui.weak(format!("Slot {chosen} is unused; {} sings instead.", singers[singers.len() - 1].name));
         }
     }
 
-    fn controls(&self, ui: &mut Ui, setter: &ParamSetter) {
+    fn controls(&self, ui: &mut Ui, setter: &ParamSetter, singers: &[Singer]) {
         let params = &self.params;
-        Grid::new("controls").num_columns(2).spacing([12.0, 6.0]).show(ui, |ui| {
+        Grid::new("controls").num_columns(3).spacing([12.0, 6.0]).show(ui, |ui| {
+            ui.label("Second singer");
+            ui.add(ParamSlider::for_param(&params.second_singer, setter));
+            ui.end_row();
+            ui.label("Blend").on_hover_text("The second singer's share of the voice.");
+            ui.add(ParamSlider::for_param(&params.blend, setter));
+            ui.end_row();
             ui.label("Transpose");
             ui.add(ParamSlider::for_param(&params.transpose, setter));
+            self.octave_button(ui, setter, singers);
             ui.end_row();
             ui.label("Mix");
             ui.add(ParamSlider::for_param(&params.mix, setter));
+            ui.end_row();
+            ui.label("Air").on_hover_text("What lies above the voice's own band, from the take.");
+            ui.add(ParamSlider::for_param(&params.air, setter));
             ui.end_row();
             ui.label("Gain");
             ui.add(ParamSlider::for_param(&params.gain, setter));
@@ -139,6 +153,26 @@ impl App {
             }
             ui.end_row();
         });
+    }
+
+    /// Transposes by the octaves that bring what was heard so far to the singer's range.
+    fn octave_button(&self, ui: &mut Ui, setter: &ParamSetter, singers: &[Singer]) {
+        let meters = self.board.stream.lock().as_ref().and_then(|info| info.meters.clone());
+        let heard = meters.and_then(|meters| meters.report().take_median_f0_hz);
+        let slot = usize::try_from(self.params.singer.value()).unwrap_or(0);
+        let singer = singers.get(slot).or(singers.last());
+        let button = Button::new("Fit octave");
+        let (Some(take_f0_hz), Some(singer)) = (heard, singer) else {
+            ui.add_enabled(false, button)
+                .on_disabled_hover_text("Play the take first: its range is not known.");
+            return;
+        };
+        let singer_f0_hz = singer.median_f0_hz;
+        let told =
+            format!("The take lies around {take_f0_hz:.0} Hz, {} around {singer_f0_hz:.0} Hz.", singer.name);
+        if ui.add(button).on_hover_text(told).clicked() {
+            set(setter, &self.params.transpose, octaves_between(take_f0_hz, singer_f0_hz).clamp(-24.0, 24.0));
+        }
     }
 }
 

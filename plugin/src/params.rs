@@ -21,12 +21,21 @@ pub struct FalsettoParams {
     /// Who sings.
     #[id = "singer"]
     pub singer: IntParam,
+    /// Whose voice is blended into the singer's.
+    #[id = "second"]
+    pub second_singer: IntParam,
+    /// The second singer's share, 0 to 1.
+    #[id = "blend"]
+    pub blend: FloatParam,
     /// How far the take is transposed, in semitones.
     #[id = "transpose"]
     pub transpose: FloatParam,
     /// Share of the singer's sound, 0 to 1; the rest is the take, aligned.
     #[id = "mix"]
     pub mix: FloatParam,
+    /// How much is heard of the take above the voice's own band, 0 to 1.
+    #[id = "air"]
+    pub air: FloatParam,
     /// Level of the output, in dB.
     #[id = "gain"]
     pub gain: FloatParam,
@@ -44,19 +53,16 @@ pub struct FalsettoParams {
 
 impl FalsettoParams {
     pub(crate) fn new(voice: &Arc<Voice>) -> Self {
-        let (shown, asked) = (Arc::clone(voice), Arc::clone(voice));
         Self {
-            singer: IntParam::new("Singer", 0, IntRange::Linear { min: 0, max: SINGER_SLOTS as i32 - 1 })
-                .with_value_to_string(Arc::new(move |slot| singer_text(&shown.singers(), slot)))
-                .with_string_to_value(Arc::new(move |text| singer_slot(&asked.singers(), text))),
+            singer: singer_param("Singer", voice),
+            second_singer: singer_param("Second singer", voice),
+            blend: share_param("Blend", 0.0),
             transpose: FloatParam::new("Transpose", 0.0, FloatRange::Linear { min: -24.0, max: 24.0 })
                 // A cent.
                 .with_step_size(0.01)
                 .with_unit(" st"),
-            mix: FloatParam::new("Mix", 1.0, FloatRange::Linear { min: 0.0, max: 1.0 })
-                .with_unit(" %")
-                .with_value_to_string(formatters::v2s_f32_percentage(1))
-                .with_string_to_value(formatters::s2v_f32_percentage()),
+            mix: share_param("Mix", 1.0),
+            air: share_param("Air", 1.0),
             gain: FloatParam::new("Gain", 0.0, FloatRange::Linear { min: -24.0, max: 12.0 })
                 .with_step_size(0.1)
                 .with_unit(" dB"),
@@ -83,10 +89,29 @@ impl FalsettoParams {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             singer: usize::try_from(self.singer.value()).unwrap_or(0),
+            second_singer: usize::try_from(self.second_singer.value()).unwrap_or(0),
+            blend: self.blend.value(),
             transpose_semitones: self.transpose.value(),
+            air: self.air.value(),
             seed: u64::try_from(self.seed.value()).unwrap_or(0),
         }
     }
+}
+
+/// A choice among the bank's singers.
+fn singer_param(name: &str, voice: &Arc<Voice>) -> IntParam {
+    let (shown, asked) = (Arc::clone(voice), Arc::clone(voice));
+    IntParam::new(name, 0, IntRange::Linear { min: 0, max: SINGER_SLOTS as i32 - 1 })
+        .with_value_to_string(Arc::new(move |slot| singer_text(&shown.singers(), slot)))
+        .with_string_to_value(Arc::new(move |text| singer_slot(&asked.singers(), text)))
+}
+
+/// A share of something, shown in per cent.
+fn share_param(name: &str, default: f32) -> FloatParam {
+    FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max: 1.0 })
+        .with_unit(" %")
+        .with_value_to_string(formatters::v2s_f32_percentage(1))
+        .with_string_to_value(formatters::s2v_f32_percentage())
 }
 
 /// What a slot of the singer parameter is called.
@@ -134,7 +159,7 @@ mod tests {
     fn the_ids_are_those_that_projects_have() {
         let params = FalsettoParams::new(&Voice::idle());
         let ids: Vec<String> = params.param_map().into_iter().map(|(id, _, _)| id).collect();
-        assert_eq!(ids, ["singer", "transpose", "mix", "gain", "seed", "bypass"]);
+        assert_eq!(ids, ["singer", "second", "blend", "transpose", "mix", "air", "gain", "seed", "bypass"]);
         assert_eq!(params.serialize_fields().keys().collect::<Vec<_>>(), ["voice"]);
     }
 }

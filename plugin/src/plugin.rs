@@ -185,12 +185,15 @@ impl ClapPlugin for Falsetto {
         context.add_section("Falsetto", |section| {
             section.add_page("Voice", |page| {
                 page.add_param(&self.params.singer);
+                page.add_param(&self.params.second_singer);
+                page.add_param(&self.params.blend);
                 page.add_param(&self.params.transpose);
                 page.add_param(&self.params.mix);
+                page.add_param(&self.params.air);
                 page.add_param(&self.params.gain);
                 page.add_param(&self.params.seed);
-                page.add_param(&self.params.bypass);
             });
+            section.add_page("Output", |page| page.add_param(&self.params.bypass));
         });
     }
 }

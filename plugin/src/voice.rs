@@ -154,12 +154,11 @@ impl Voice {
         self.wait(TEXT_WAIT).bank.as_deref().map(singer_names).unwrap_or_default()
     }
 
-    /// What is wanted, how it stands with it, and the singers there are now. Does not wait.
+    /// What is wanted, how it stands with it, and the bank there is now. Does not wait.
     #[cfg(feature = "editor")]
-    pub fn view(&self) -> (VoiceReference, VoiceStatus, Vec<String>) {
+    pub fn view(&self) -> (VoiceReference, VoiceStatus, Option<Arc<VoiceBank>>) {
         let state = self.state.lock();
-        let singers = state.bank.as_deref().map(singer_names).unwrap_or_default();
-        (state.wanted.clone(), state.status.clone(), singers)
+        (state.wanted.clone(), state.status.clone(), state.bank.clone())
     }
 
     /// The bank, once the thread has found it or given up.
@@ -225,7 +224,9 @@ pub fn open_stream(
     mut settings: Settings,
 ) -> Result<(Stream, StreamInfo), String> {
     // A project may ask for more singers than a bank has; the last one stands in, as in the converter itself.
-    settings.singer = settings.singer.min(bank.card().singers.len().saturating_sub(1));
+    let last = bank.card().singers.len().saturating_sub(1);
+    settings.singer = settings.singer.min(last);
+    settings.second_singer = settings.second_singer.min(last);
     let converter = Converter::new(bank, host_rate_hz, settings).map_err(|error| error.to_string())?;
     let stages = converter.stages().iter().map(|stage| (stage.name, stage.samples)).collect();
     let config = StreamConfig { host_rate_hz, max_block_samples, settings };

@@ -54,13 +54,23 @@ impl Falsetto {
         child.wait_with_output().map(Answer::from)
     }
 
-    /// `falsetto convert INPUT --singer NAME --seed 0 -o OUTPUT`
+    /// `falsetto convert INPUT --singer NAME -o OUTPUT`
     pub fn convert(&self, input: &Path, singer: &str, output: &Path) -> std::io::Result<Answer> {
-        let seed = ["--seed", "0"].map(OsStr::new);
+        self.convert_with(input, singer, &[], output)
+    }
+
+    /// `falsetto convert INPUT --singer NAME SETTINGS... -o OUTPUT`
+    pub fn convert_with(
+        &self,
+        input: &Path,
+        singer: &str,
+        settings: &[&str],
+        output: &Path,
+    ) -> std::io::Result<Answer> {
         let singer = [OsStr::new("--singer"), OsStr::new(singer)];
         let output = [OsStr::new("-o"), output.as_os_str()];
         let head = [OsStr::new("convert"), input.as_os_str()];
-        self.run(head.into_iter().chain(singer).chain(seed).chain(output))
+        self.run(head.into_iter().chain(singer).chain(settings.iter().map(OsStr::new)).chain(output))
     }
 }
 

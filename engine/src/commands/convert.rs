@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use falsetto_engine::files::{Sound, find_sounds};
-use falsetto_engine::stream::{Settings, convert};
+use falsetto_engine::signal::range::{octaves_between, semitones_between};
+use falsetto_engine::stream::{Settings, StreamError, convert, median_f0_hz};
 use falsetto_engine::voice::VoiceBank;
 
-use super::{Outcome, open_bank, progress_bar};
+use super::{Outcome, open_bank, progress_bar, say};
 
 /// Sing takes in another singer's voice.
 #[derive(clap::Args)]
@@ -27,9 +28,16 @@ pub struct Arguments {
     /// Another seed sings another, equally honest take.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Semitones up (or down, negative).
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true, value_parser = semitones)]
-    transpose: f32,
+    /// A second singer whose voice is blended in, and his share of it.
+    #[arg(long, value_name = "SINGER:SHARE", value_parser = blend)]
+    blend: Option<Blend>,
+    /// Semitones up (or down, negative); `octave` for the whole octaves, `key` for the whole semitones that bring each
+    /// take nearest to the singer's range.
+    #[arg(long, default_value = "0", value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = transpose)]
+    transpose: Transpose,
+    /// How much is heard of what lies above the voice's own band, which the take gives: 0 to 1.
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    air: f32,
     /// Device that decodes.
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     device: Device,
@@ -52,12 +60,42 @@ struct Shard {
     count: usize,
 }
 
-fn semitones(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (-36.0..=36.0).contains(&value) => Ok(value),
-        Ok(_) => Err("must be between -36 and 36 semitones".into()),
-        Err(_) => Err("must be a number of semitones".into()),
+#[derive(Clone)]
+struct Blend {
+    singer: String,
+    share: f32,
+}
+
+#[derive(Clone, Copy)]
+enum Transpose {
+    Semitones(f32),
+    /// To the octave in which the take lies nearest to the singer's range.
+    Octave,
+    /// To the semitone that brings the take nearest to it.
+    Key,
+}
+
+fn transpose(text: &str) -> Result<Transpose, String> {
+    match (text, text.parse::<f32>()) {
+        ("octave", _) => Ok(Transpose::Octave),
+        ("key", _) => Ok(Transpose::Key),
+        (_, Ok(value)) if (-36.0..=36.0).contains(&value) => Ok(Transpose::Semitones(value)),
+        (_, Ok(_)) => Err("must be between -36 and 36 semitones".into()),
+        (_, Err(_)) => Err("must be a number of semitones, `octave` or `key`".into()),
     }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0 to 1".into()),
+    }
+}
+
+fn blend(text: &str) -> Result<Blend, String> {
+    let (singer, part) =
+        text.rsplit_once(':').ok_or("must be SINGER:SHARE, for example slt:0.5".to_string())?;
+    Ok(Blend { singer: singer.into(), share: share(part)? })
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
@@ -72,22 +110,38 @@ fn shard(text: &str) -> Result<Shard, String> {
 pub fn run(arguments: &Arguments) -> Outcome {
     let bank = open_bank(arguments.voice.as_deref())?;
     let singer = bank.singer_index(&arguments.singer).map_err(|error| error.to_string())?;
-    let settings = Settings { singer, transpose_semitones: arguments.transpose, seed: arguments.seed };
+    let (second_singer, blend) = match &arguments.blend {
+        Some(blend) => (bank.singer_index(&blend.singer).map_err(|error| error.to_string())?, blend.share),
+        None => (singer, 0.0),
+    };
+    let settings = Settings {
+        singer,
+        second_singer,
+        blend,
+        air: arguments.air,
+        seed: arguments.seed,
+        ..Settings::default()
+    };
+    let convert_file =
+        |input: &Path, output: &Path| convert_file(&bank, settings, arguments.transpose, input, output);
     let mut jobs = plan(&arguments.inputs, &arguments.output)?;
     if let Some(Shard { index, count }) = arguments.shard {
         jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
     }
     if let [(input, output)] = jobs.as_slice() {
-        return convert_file(&bank, settings, input, output);
+        return convert_file(input, output).map(|told| told.iter().for_each(|line| say!("{line}")));
     }
     let bar = progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
     let mut failed = 0;
     for (input, output) in &jobs {
         bar.set_message(input.display().to_string());
         // One broken file must not cost a folder's worth of work.
-        if let Err(message) = convert_file(&bank, settings, input, output) {
-            bar.suspend(|| eprintln!("falsetto: {message}"));
-            failed += 1;
+        match convert_file(input, output) {
+            Ok(told) => bar.suspend(|| told.iter().for_each(|line| say!("{line}"))),
+            Err(message) => {
+                bar.suspend(|| eprintln!("falsetto: {message}"));
+                failed += 1;
+            }
         }
         bar.inc(1);
     }
@@ -134,12 +188,14 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, St
     Ok(jobs)
 }
 
+/// Converts one file; says what was found out about it, if that was asked for.
 fn convert_file(
     bank: &Arc<VoiceBank>,
     settings: Settings,
+    transpose: Transpose,
     input: &Path,
     output: &Path,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     if same_file(input, output) {
         return Err(format!(
             "{} would be overwritten by its own conversion; choose another output",
@@ -147,15 +203,41 @@ fn convert_file(
         ));
     }
     let sound = Sound::read(input).map_err(|error| error.to_string())?;
-    let sung = convert(bank, sound.rate_hz, settings, &sound.mono())
-        .map_err(|error| format!("{}: {error}", input.display()))?;
+    let named = |error: StreamError| format!("{}: {error}", input.display());
+    let take = sound.mono();
+    let (transpose_semitones, told) = match transpose {
+        Transpose::Semitones(semitones) => (semitones, None),
+        Transpose::Octave | Transpose::Key => {
+            let heard = median_f0_hz(bank, sound.rate_hz, &take).map_err(named)?;
+            let semitones = fitting(bank, settings, transpose, heard);
+            let heard = heard.map_or("no pitch".into(), |f0_hz| format!("median F0 {f0_hz:.0} Hz"));
+            (semitones, Some(format!("{}: {heard}, transposed {semitones:+} semitones", input.display())))
+        }
+    };
+    let settings = Settings { transpose_semitones, ..settings };
+    let sung = convert(bank, sound.rate_hz, settings, &take).map_err(named)?;
     if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
             .map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
     }
     let channels = vec![sung; sound.channels.len()];
     let result = Sound { rate_hz: sound.rate_hz, channels, encoding: sound.encoding };
-    result.write_wav(output).map_err(|error| error.to_string())
+    result.write_wav(output).map_err(|error| error.to_string())?;
+    Ok(told)
+}
+
+/// The transposition that brings a take of this median F0 nearest to the singer, or to the blend.
+fn fitting(bank: &VoiceBank, settings: Settings, transpose: Transpose, heard: Option<f32>) -> f32 {
+    let Some(take_f0_hz) = heard else { return 0.0 };
+    let singers = &bank.card().singers;
+    let [first, second] =
+        [settings.singer, settings.second_singer].map(|singer| singers[singer].median_f0_hz.log2());
+    let singer_f0_hz = (first + settings.blend * (second - first)).exp2();
+    match transpose {
+        Transpose::Semitones(semitones) => semitones,
+        Transpose::Octave => octaves_between(take_f0_hz, singer_f0_hz),
+        Transpose::Key => semitones_between(take_f0_hz, singer_f0_hz),
+    }
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -1,10 +1,11 @@
 //! From a take to the same take in another singer's voice, as a pure function of what went in.
 //!
 //! ```text
-//! host rate    samples in -> resample ->                                      -> resample -> queue -> limit -> samples out
+//! host rate    samples in -> resample ->                         -> resample -> + air -> queue -> limit -> samples out
 //! model rate                            hops -> networks (analyse, encode, decode)
 //! ```
 
+mod air;
 mod chain;
 mod networks;
 mod queue;
@@ -25,14 +26,27 @@ pub const HOST_RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 pub const MAX_TRANSPOSE_SEMITONES: f32 = 48.0;
 
 /// What a stream is asked to do, and may be asked anew at any sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Who sings: an index into the bank's singers.
     pub singer: usize,
+    /// Whose voice is blended into his: an index into the bank's singers.
+    pub second_singer: usize,
+    /// The second singer's share of the voice, 0 to 1.
+    pub blend: f32,
     /// How much higher the singer sings than the take, in semitones.
     pub transpose_semitones: f32,
+    /// How much is heard of what the model's rate cannot carry, which the take gives: 0 to 1.
+    pub air: f32,
     /// Which of all possible performances is given: the key of the decoder's random numbers.
     pub seed: u64,
+}
+
+impl Default for Settings {
+    /// The first singer, at the take's pitch, with all of its air.
+    fn default() -> Self {
+        Self { singer: 0, second_singer: 0, blend: 0.0, transpose_semitones: 0.0, air: 1.0, seed: 0 }
+    }
 }
 
 /// How long one stage holds the sound back.
@@ -71,6 +85,14 @@ pub enum StreamError {
         /// The transposition.
         semitones: f32,
     },
+    /// A share is out of range or not a number.
+    #[error("the {of} is {share}, must be 0 to 1")]
+    Share {
+        /// What it is a share of.
+        of: &'static str,
+        /// The share.
+        share: f32,
+    },
 }
 
 /// One stream: mono sound in, mono sound out, the same number of samples, `latency_samples` later.
@@ -92,9 +114,14 @@ impl Converter {
             return Err(StreamError::HostRate { rate_hz: host_rate_hz });
         }
         let singers = bank.card().singers.len();
-        if settings.singer >= singers {
+        if let Some(index) = [settings.singer, settings.second_singer].into_iter().find(|i| *i >= singers) {
             let bank = bank.card().name.clone();
-            return Err(StreamError::Singer { bank, index: settings.singer, count: singers });
+            return Err(StreamError::Singer { bank, index, count: singers });
+        }
+        for (of, share) in [("blend", settings.blend), ("air", settings.air)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(StreamError::Share { of, share });
+            }
         }
         if !(-MAX_TRANSPOSE_SEMITONES..=MAX_TRANSPOSE_SEMITONES).contains(&settings.transpose_semitones) {
             return Err(StreamError::Transpose { semitones: settings.transpose_semitones });
@@ -120,6 +147,12 @@ impl Converter {
         self.chain.stages()
     }
 
+    /// Median F0 of the voiced hops so far, in Hz, before transposition; none before there is one, or where the model
+    /// does not ask for F0.
+    pub fn take_median_f0_hz(&self) -> Option<f32> {
+        self.chain.middle().take_median_f0_hz()
+    }
+
     /// Back to the start. The settings stay as they were last set.
     pub fn reset(&mut self) {
         self.chain.reset();
@@ -127,14 +160,22 @@ impl Converter {
 
     /// Settings that hold for the input from the next processed sample on: they take effect with the first hop of the
     /// model that starts at or after that sample, wherever blocks begin and end. Before the first sample they hold from
-    /// the start. A singer past the last is taken as the last, a transposition out of range as the nearest
-    /// one in range, and one that is not a number as none.
+    /// the start. A singer past the last is taken as the last, a number out of range as the nearest one in range, and what
+    /// is not a number as 0.
     pub fn set(&mut self, settings: Settings) {
-        let transpose = settings.transpose_semitones;
-        let transpose = if transpose.is_nan() { 0.0 } else { transpose };
+        let within =
+            |value: f32, low: f32, high: f32| if value.is_nan() { 0.0 } else { value.clamp(low, high) };
+        let last = self.singers - 1;
         self.chain.set(Settings {
-            singer: settings.singer.min(self.singers - 1),
-            transpose_semitones: transpose.clamp(-MAX_TRANSPOSE_SEMITONES, MAX_TRANSPOSE_SEMITONES),
+            singer: settings.singer.min(last),
+            second_singer: settings.second_singer.min(last),
+            blend: within(settings.blend, 0.0, 1.0),
+            transpose_semitones: within(
+                settings.transpose_semitones,
+                -MAX_TRANSPOSE_SEMITONES,
+                MAX_TRANSPOSE_SEMITONES,
+            ),
+            air: within(settings.air, 0.0, 1.0),
             seed: settings.seed,
         });
     }

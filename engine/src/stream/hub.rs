@@ -71,6 +71,11 @@ pub trait Worker: Send {
     /// Delay between input and output in samples of the stream; constant.
     fn latency_samples(&self) -> usize;
 
+    /// Median F0 of the take so far, in Hz, if the worker knows. Asked for about ten times a second of sound.
+    fn take_median_f0_hz(&self) -> Option<f32> {
+        None
+    }
+
     /// `lost_samples` of input will never come, since the engine was late; the next sample follows after them. The
     /// next `latency_samples` of output are not used, so a worker that starts over here is right; one that can
     /// do better keeps what it has learnt about the take. Settings stay as they are.
@@ -96,6 +101,10 @@ impl Worker for Converter {
 
     fn latency_samples(&self) -> usize {
         Converter::latency_samples(self)
+    }
+
+    fn take_median_f0_hz(&self) -> Option<f32> {
+        Converter::take_median_f0_hz(self)
     }
 }
 

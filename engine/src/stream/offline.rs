@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Converter, Settings, StreamError};
+use super::{Converter, HOST_RATES_HZ, Settings, StreamError};
+use crate::signal::analysis::Analyzer;
+use crate::signal::range::PitchRange;
+use crate::signal::resample::Resampler;
 use crate::voice::VoiceBank;
 
 /// Samples given to the converter at a time; any other number gives the same result.
@@ -30,4 +33,28 @@ pub fn convert(
     }
     sung.drain(..latency);
     Ok(sung)
+}
+
+/// Median F0 of a whole mono take at `rate_hz`, in Hz, as the bank's own analysis hears it; none where nothing is voiced or
+/// the model does not ask for F0.
+///
+/// # Errors
+/// [`StreamError`] where the rate is out of range.
+pub fn median_f0_hz(bank: &VoiceBank, rate_hz: u32, take: &[f32]) -> Result<Option<f32>, StreamError> {
+    if !HOST_RATES_HZ.contains(&rate_hz) {
+        return Err(StreamError::HostRate { rate_hz });
+    }
+    let model = &bank.card().model;
+    let mut resampled = Vec::new();
+    Resampler::new(rate_hz, model.sample_rate_hz).push_into(take, &mut resampled);
+    let mut analyzer = Analyzer::new(model, None);
+    let mut range = PitchRange::default();
+    for hop in resampled.chunks(model.hop_samples) {
+        if let Some(frame) = analyzer.push(hop)
+            && frame.voiced
+        {
+            range.add(frame.f0_hz);
+        }
+    }
+    Ok(range.median_f0_hz())
 }

@@ -37,7 +37,14 @@ impl Worker for Negate {
 }
 
 const FULL: Controls = Controls {
-    settings: Settings { singer: 0, transpose_semitones: 0.0, seed: 0 },
+    settings: Settings {
+        singer: 0,
+        second_singer: 0,
+        blend: 0.0,
+        transpose_semitones: 0.0,
+        air: 1.0,
+        seed: 0,
+    },
     mix: 1.0,
     gain_db: 0.0,
     bypass: false,

@@ -96,14 +96,10 @@ fn refresh(voice: &Voice, board: &Board) -> bool {
             _ => return false,
         }
     };
-    let (stream, info) = match bank.as_ref().map(|bank| {
-        open_stream(
-            bank,
-            host_rate_hz,
-            max_block_samples,
-            Settings { singer: 0, transpose_semitones: 0.0, seed: 0 },
-        )
-    }) {
+    let (stream, info) = match bank
+        .as_ref()
+        .map(|bank| open_stream(bank, host_rate_hz, max_block_samples, Settings::default()))
+    {
         Some(Ok((stream, info))) => (Some(stream), info),
         Some(Err(reason)) => {
             voice.settle(None, VoiceStatus::Missing(reason));

@@ -12,7 +12,7 @@ const MAX_BLOCK: usize = 512;
 /// An active voice, and the audio thread's ends of its rings.
 fn active(voice: &Voice, latency_change: usize) -> (Consumer<Option<Stream>>, Producer<Option<Stream>>) {
     let bank = voice.bank();
-    let settings = Settings { singer: 0, transpose_semitones: 0.0, seed: 0 };
+    let settings = Settings::default();
     let (_stream, info) = open_stream(bank.as_ref().unwrap(), RATE_HZ, MAX_BLOCK, settings).unwrap();
     let ((to_audio, incoming), (outgoing, from_audio)) = (RingBuffer::new(2), RingBuffer::new(2));
     voice.activate(Active {

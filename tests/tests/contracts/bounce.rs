@@ -1,11 +1,12 @@
 //! A bounce is what the command makes, bit for bit, whatever the host and its block sizes.
 
 use falsetto_tests::built;
+use falsetto_tests::command::{read_wav, write_wav};
 use falsetto_tests::play::{Blocks, Plan};
 use falsetto_tests::python_hosts::{Bounce, Setting};
 
 use crate::common::{
-    RATES_HZ, SINGER, assert_same, clap_singing, converted, last_singer, python, singers, take, vst3,
+    RATES_HZ, SINGER, assert_same, clap_singing, command, converted, last_singer, python, singers, take, vst3,
 };
 
 const BLOCKS: [usize; 6] = [1, 17, 64, 480, 1024, 4096];
@@ -38,6 +39,29 @@ fn clap_bounce_is_the_commands_file_for_every_singer() {
         let played = clap_singing(&singer).bounce(&[take(rate)], &plan).expect("a bounce");
         assert_same(&singer, &played.sound[0], &converted(rate, &singer));
     }
+}
+
+#[test]
+fn clap_bounce_is_the_commands_file_with_every_setting() {
+    let (rate, singers) = (RATES_HZ[0], singers());
+    let mut instance = clap_singing(&singers[1]);
+    instance.set_by_name("Second singer", &singers[0]).expect("a second singer");
+    for (name, value) in [("Blend", 0.25), ("Air", 0.5), ("Transpose", -3.5), ("Seed", 7.0)] {
+        let parameter = instance.parameter(name).expect("the parameter");
+        instance.set(parameter.id, value).expect("the value");
+    }
+    let played = instance.bounce(&[take(rate)], &Plan::offline(f64::from(rate), 256)).expect("a bounce");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (folder.path().join("in.wav"), folder.path().join("out.wav"));
+    write_wav(&input, rate, &[take(rate)]).expect("the take is written");
+    let blend = format!("{}:0.25", singers[0]);
+    let settings = ["--blend", &blend, "--air", "0.5", "--transpose", "-3.5", "--seed", "7"];
+    let answer = command().convert_with(&input, &singers[1], &settings, &output).expect("the command starts");
+    assert!(answer.success, "{}", answer.stderr);
+    let (_, wanted) = read_wav(&output).expect("the command wrote a WAV file");
+    assert_same("every setting", &played.sound[0], &wanted[0]);
+    assert_ne!(wanted[0], *converted(rate, &singers[1]), "the settings change nothing");
 }
 
 #[test]

@@ -121,6 +121,42 @@ fn an_unknown_singer_is_refused_and_the_known_ones_are_named() {
 }
 
 #[test]
+fn settings_that_make_no_sense_are_refused() {
+    let place = Place::new();
+    let (take, singer) = (place.path("take.wav"), last_singer());
+    let refused = |settings: &[&str]| {
+        let answer =
+            command().convert_with(&take, &singer, settings, &place.path("out/sung.wav")).expect("it starts");
+        assert!(!answer.success && !place.path("out/sung.wav").exists(), "{settings:?}");
+        answer.stderr
+    };
+    assert!(refused(&["--blend", "nobody:0.5"]).contains("has no singer `nobody`"));
+    assert!(refused(&["--blend", "half"]).contains("SINGER:SHARE"));
+    assert!(refused(&["--air", "1.5"]).contains("0 to 1"));
+    assert!(refused(&["--transpose", "up"]).contains("`octave`"));
+    assert!(refused(&["--transpose", "60"]).contains("36"));
+}
+
+#[test]
+fn a_take_is_fitted_to_the_octave_of_the_singer() {
+    let place = Place::new();
+    let convert = |transpose: &str| {
+        let output = place.path("out/sung.wav");
+        let answer = command()
+            .convert_with(&place.path("take.wav"), &last_singer(), &["--transpose", transpose], &output)
+            .expect("it starts");
+        assert!(answer.success, "{}", answer.stderr);
+        (answer.stdout, read_wav(&output).expect("a WAV file").1.remove(0))
+    };
+    let (told, fitted) = convert("octave");
+    let semitones = told.trim().strip_suffix(" semitones").and_then(|text| text.rsplit(' ').next());
+    let semitones: f32 = semitones.and_then(|text| text.parse().ok()).expect("it says how far");
+    assert_eq!(semitones % 12.0, 0.0, "{told}");
+    assert_eq!(fitted, convert(&semitones.to_string()).1);
+    assert!(convert("key").0.contains(" semitones"));
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_refused() {
     let place = Place::new();
     // A file where the folder should be refuses root as well, whom no permission stops.

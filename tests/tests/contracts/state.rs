@@ -38,11 +38,20 @@ fn saved_after_a_block(instance: &mut Instance) -> Vec<u8> {
 #[test]
 fn a_state_brings_back_every_parameter_and_the_sound() {
     let mut instance = clap_singing(&last_singer());
-    for (name, value) in [("Transpose", 0.7), ("Mix", 0.6), ("Gain", 0.5), ("Seed", 7.0)] {
+    let values = [
+        ("Second singer", 1.0),
+        ("Blend", 0.3),
+        ("Transpose", 0.7),
+        ("Mix", 0.6),
+        ("Air", 0.2),
+        ("Gain", 0.5),
+        ("Seed", 7.0),
+    ];
+    for (name, value) in values {
         let parameter = instance.parameter(name).expect("the parameter");
-        // A plain value somewhere inside the range, whatever the range is.
+        // Whole numbers as they are, else a plain value somewhere inside the range, whatever the range is.
         let value =
-            if name == "Seed" { value } else { parameter.min + value * (parameter.max - parameter.min) };
+            if value >= 1.0 { value } else { parameter.min + value * (parameter.max - parameter.min) };
         instance.set(parameter.id, value).expect("the value");
     }
     let state = saved_after_a_block(&mut instance);

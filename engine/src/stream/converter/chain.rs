@@ -1,5 +1,6 @@
 //! Everything around the middle: rates, hops, settings in time, and the queue that makes the latency constant.
 
+use super::air::Air;
 use super::queue::Queue;
 use super::timeline::Timeline;
 use super::{Settings, StageDelay};
@@ -36,6 +37,7 @@ pub(super) struct Chain<M> {
     middle: M,
     down: Resampler,
     up: Resampler,
+    air: Air,
     timeline: Timeline,
     hop_clock: HopClock,
     stages: Vec<StageDelay>,
@@ -80,9 +82,12 @@ impl<M: Middle> Chain<M> {
         let late_samples =
             down.look_ahead_samples() as u64 * u64::from(model_rate_hz) / u64::from(host_rate_hz);
         let ahead = late_samples as usize / hop_samples + middle.look_ahead_hops() + 4;
+        // Before it is taken out, what is in has run ahead by no more than this.
+        let most_waiting = latency_samples + hops_per_piece * host_hop.len() + PIECE_SAMPLES;
         let mut chain = Self {
             timeline: Timeline::new(settings, ahead),
-            queue: Queue::new(latency_samples + hops_per_piece * host_hop.len() + PIECE_SAMPLES),
+            air: Air::new(model_rate_hz, host_rate_hz, hop_samples, middle.look_ahead_hops(), most_waiting),
+            queue: Queue::new(most_waiting),
             middle,
             down,
             up,
@@ -106,10 +111,15 @@ impl<M: Middle> Chain<M> {
         &self.stages
     }
 
+    pub fn middle(&self) -> &M {
+        &self.middle
+    }
+
     pub fn reset(&mut self) {
         self.middle.reset();
         self.down.reset();
         self.up.reset();
+        self.air.reset();
         self.timeline.reset();
         self.position = 0;
         self.hops = 0;
@@ -135,6 +145,7 @@ impl<M: Middle> Chain<M> {
             *sample = if input.is_finite() { input.clamp(-MAX_INPUT, MAX_INPUT) } else { 0.0 };
         }
         self.position += input.len() as u64;
+        self.air.hear(piece);
         let mut count = 0;
         self.down.push(piece, |sample| {
             self.model_piece[count] = sample;
@@ -155,7 +166,9 @@ impl<M: Middle> Chain<M> {
 
     fn process_hop(&mut self) {
         let hop = self.hops.saturating_sub(self.middle.look_ahead_hops() as u64);
-        let is_due = self.middle.push(&self.hop, self.timeline.at(hop), &mut self.hop_out);
+        let settings = self.timeline.at(hop);
+        let is_due = self.middle.push(&self.hop, settings, &mut self.hop_out);
+        self.air.hear_hop(&self.hop);
         self.hops += 1;
         if is_due {
             let mut count = 0;
@@ -163,7 +176,9 @@ impl<M: Middle> Chain<M> {
                 self.host_hop[count] = sample;
                 count += 1;
             });
-            self.queue.push(&self.host_hop[..count]);
+            let sung = &mut self.host_hop[..count];
+            self.air.add(settings.air, sung);
+            self.queue.push(sung);
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::decode::{Decoder, DecoderWeights, FrameInput};
 use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::DeEmphasis;
 use crate::signal::loudness::mean_square;
+use crate::signal::range::PitchRange;
 use crate::stream::Encoder;
 use crate::voice::{EncoderConfig, VoiceBank};
 
@@ -20,6 +21,10 @@ pub(super) struct Networks {
     decoder: Decoder,
     de_emphasis: DeEmphasis,
     settings: Settings,
+    /// The singer's embedding as it was last set.
+    embedding: Box<[f32]>,
+    /// Of the take.
+    range: PitchRange,
     pitch_factor: f32,
     /// The encoder's mel frame, its loudness no more than the bank knows.
     mel: Box<[f32]>,
@@ -87,6 +92,8 @@ impl Networks {
             decoder,
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             settings,
+            embedding: vec![0.0; model.singer_embedding_size].into(),
+            range: PitchRange::default(),
             pitch_factor: 1.0,
             mel: vec![0.0; mels].into(),
             gain: 1.0,
@@ -106,7 +113,16 @@ impl Networks {
     fn apply(&mut self, settings: Settings) {
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
-        self.decoder.set_singer(self.bank.singer_embedding(settings.singer));
+        let first = self.bank.singer_embedding(settings.singer);
+        let second = self.bank.singer_embedding(settings.second_singer);
+        for ((blended, first), second) in self.embedding.iter_mut().zip(first).zip(second) {
+            *blended = (1.0 - settings.blend) * first + settings.blend * second;
+        }
+        self.decoder.set_singer(&self.embedding);
+    }
+
+    pub fn take_median_f0_hz(&self) -> Option<f32> {
+        self.range.median_f0_hz()
     }
 
     /// Multiplies by a gain that glides over the hop from the last one.
@@ -130,6 +146,7 @@ impl Middle for Networks {
         self.analyzer.reset();
         self.encoder.reset();
         self.decoder.reset();
+        self.range.reset();
         self.de_emphasis.reset();
         self.gain = 1.0;
         self.squeal = SquealGuard::default();
@@ -139,6 +156,9 @@ impl Middle for Networks {
     fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
         let frame = self.analyzer.push(hop);
         if let Some(frame) = frame {
+            if frame.voiced {
+                self.range.add(frame.f0_hz);
+            }
             *self.features.next() =
                 Features { f0_hz: frame.f0_hz, voiced: frame.voiced, loudness: frame.loudness };
         }

@@ -43,7 +43,7 @@ impl Middle for PassThrough {
 }
 
 fn settings(transpose_semitones: f32) -> Settings {
-    Settings { singer: 0, transpose_semitones, seed: 0 }
+    Settings { transpose_semitones, ..Settings::default() }
 }
 
 fn latency<M: Middle>(chain: &Chain<M>) -> usize {
@@ -216,7 +216,7 @@ proptest! {
     ) {
         let input = take(9_000, rate);
         let bank = bank(encoders()[kind].clone());
-        let changes = [(change, Settings { singer: 1, transpose_semitones: 3.0, seed: 9 })];
+        let changes = [(change, Settings { singer: 1, second_singer: 2, blend: 0.25, transpose_semitones: 3.0, air: 0.5, seed: 9 })];
         let mut converter = Converter::new(&bank, rate, settings(0.0)).unwrap();
         let whole = convert(&mut converter, &input, &changes, &[input.len()]);
         converter.reset();
@@ -232,7 +232,14 @@ fn a_reset_converter_is_a_new_one() {
     for encoder in encoders() {
         let bank = bank(encoder);
         let input = take(20_000, 48_000);
-        let now = Settings { singer: 2, transpose_semitones: -5.0, seed: 77 };
+        let now = Settings {
+            singer: 2,
+            second_singer: 1,
+            blend: 0.4,
+            transpose_semitones: -5.0,
+            air: 0.3,
+            seed: 77,
+        };
         let fresh = convert(&mut Converter::new(&bank, 48_000, now).unwrap(), &input, &[], &[480]);
         let mut used = Converter::new(&bank, 48_000, settings(0.0)).unwrap();
         // The change is still ahead when the reset comes, and holds from the start after it.
@@ -254,6 +261,99 @@ fn settings_change_the_sound() {
     assert_ne!(plain, with(settings(2.0)));
     assert_ne!(plain, with(Settings { singer: 1, ..settings(0.0) }));
     assert_ne!(plain, with(Settings { seed: 1, ..settings(0.0) }));
+}
+
+/// White noise: everything that a take can have above the model's band.
+fn noise(samples: usize) -> Vec<f32> {
+    let mut state = 7_u32;
+    (0..samples)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            0.4 * (state as f32 / u32::MAX as f32 - 0.5)
+        })
+        .collect()
+}
+
+#[test]
+fn with_air_a_model_that_changes_nothing_gives_back_the_take() {
+    for host_rate_hz in RATES_HZ {
+        for look_ahead_hops in [0, 3] {
+            let mut chain = PassThrough::chain(look_ahead_hops, host_rate_hz, settings(0.0));
+            let latency = latency(&chain);
+            let input = noise(latency + 20_000);
+            let output = run_in_blocks(|x, y| chain.process(x, y), &input, &[311]);
+            for (n, (taken, given)) in input.iter().zip(&output[latency..]).enumerate() {
+                assert!(
+                    (taken - given).abs() < 1e-5,
+                    "{host_rate_hz} Hz, sample {n}: {taken} became {given}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn without_air_nothing_is_heard_above_the_band() {
+    // 9 to 20 kHz, which 16 kHz cannot carry.
+    let input: Vec<f32> = (0..48_000)
+        .map(|n| {
+            let time = f64::from(n) / 48_000.0;
+            (0.3 * (std::f64::consts::TAU * (9_000.0 + 5_500.0 * time) * time).sin()) as f32
+        })
+        .collect();
+    let energy = |air: f32| {
+        let mut chain = PassThrough::chain(2, 48_000, Settings { air, ..settings(0.0) });
+        let output = run_in_blocks(|x, y| chain.process(x, y), &input, &[512]);
+        output[5_000..].iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>()
+    };
+    let whole = energy(1.0);
+    assert!(energy(0.0) < 1e-5 * whole);
+    assert!((energy(0.5) / whole - 0.25).abs() < 1e-3);
+}
+
+#[test]
+fn air_glides_over_a_hop() {
+    let mut chain = PassThrough::chain(2, 48_000, Settings { air: 0.0, ..settings(0.0) });
+    let latency = latency(&chain);
+    // A steady tone at 12 kHz: its size is the gain of the air.
+    let input: Vec<f32> = (0..24_000).map(|n| [0.0, 0.5, 0.0, -0.5][n % 4]).collect();
+    let mut output = run_in_blocks(|x, y| chain.process(x, y), &input[..9_600], &[256]);
+    chain.set(settings(0.0));
+    output.extend(run_in_blocks(|x, y| chain.process(x, y), &input[9_600..], &[256]));
+    let size = |n: usize| output[n].abs().max(output[n + 1].abs());
+    let set = 9_600 + latency;
+    assert!(size(set - 600) < 1e-3 && (size(set + 1_200) - 0.5).abs() < 1e-3);
+    // Each hop of 480 samples moves it by so much a sample.
+    let steepest = (set - 600..set + 1_200).map(|n| (size(n + 2) - size(n)).abs()).fold(0.0, f32::max);
+    assert!(steepest < 3.0 * 0.5 / 480.0, "{steepest}");
+}
+
+#[test]
+fn a_blend_of_two_singers_is_the_singer_between_them() {
+    let bank = bank(encoders()[0].clone());
+    let input = take(20_000, 48_000);
+    let with = |bank: &Arc<VoiceBank>, settings| {
+        bits(&convert(&mut Converter::new(bank, 48_000, settings).unwrap(), &input, &[], &[512]))
+    };
+    let blend = |blend| Settings { singer: 1, second_singer: 2, blend, ..settings(0.0) };
+    let between = Arc::new(bank.blend(&[(1, 0.75), (2, 0.25)]).unwrap());
+    assert_eq!(with(&bank, blend(0.25)), with(&between, settings(0.0)));
+    assert_eq!(with(&bank, blend(0.0)), with(&bank, Settings { singer: 1, ..settings(0.0) }));
+    assert_eq!(with(&bank, blend(1.0)), with(&bank, Settings { singer: 2, ..settings(0.0) }));
+}
+
+#[test]
+fn the_converter_knows_where_the_take_lies() {
+    let mut converter = Converter::new(&bank(encoders()[0].clone()), 48_000, settings(12.0)).unwrap();
+    assert_eq!(converter.take_median_f0_hz(), None);
+    convert(&mut converter, &take(96_000, 48_000), &[], &[512]);
+    let times = (0..2_000).map(|n| f64::from(n) / 1_000.0).filter(|time| (time * 3.0).fract() > 0.3);
+    let mut sung: Vec<f64> = times.map(|time| 180.0 + 40.0 * (5.0 * time).sin()).collect();
+    sung.sort_by(f64::total_cmp);
+    let cents = 1200.0 * (f64::from(converter.take_median_f0_hz().unwrap()) / sung[sung.len() / 2]).log2();
+    assert!(cents.abs() < 30.0, "{cents} cents off");
+    converter.reset();
+    assert_eq!(converter.take_median_f0_hz(), None);
 }
 
 #[test]
@@ -280,7 +380,7 @@ fn settings_land_with_the_first_hop_after_them() {
 fn settings_before_the_first_sample_hold_from_the_start() {
     let bank = bank(encoders()[0].clone());
     let input = take(5_000, 44_100);
-    let now = Settings { singer: 2, transpose_semitones: 1.0, seed: 3 };
+    let now = Settings { singer: 2, transpose_semitones: 1.0, seed: 3, ..Settings::default() };
     let fresh = convert(&mut Converter::new(&bank, 44_100, now).unwrap(), &input, &[], &[64]);
     let mut set = Converter::new(&bank, 44_100, settings(0.0)).unwrap();
     assert_eq!(bits(&fresh), bits(&convert(&mut set, &input, &[(0, now)], &[64])));
@@ -335,7 +435,10 @@ fn what_is_out_of_range_is_refused_or_brought_into_it() {
     assert!(refused(7_999, settings(0.0)).contains("7999 Hz"));
     assert!(refused(192_001, settings(0.0)).contains("192000"));
     assert!(refused(48_000, Settings { singer: 3, ..settings(0.0) }).contains("singer 3 in bank `random`"));
+    assert!(refused(48_000, Settings { second_singer: 3, ..settings(0.0) }).contains("singer 3 in bank"));
     assert!(refused(48_000, settings(f32::NAN)).contains("NaN"));
+    assert!(refused(48_000, Settings { blend: 1.1, ..settings(0.0) }).contains("blend is 1.1"));
+    assert!(refused(48_000, Settings { air: f32::NAN, ..settings(0.0) }).contains("air is NaN"));
 
     let input = take(9_000, 48_000);
     let with = |settings| {
@@ -348,5 +451,7 @@ fn what_is_out_of_range_is_refused_or_brought_into_it() {
     };
     let last = Settings { singer: 2, ..settings(0.0) };
     assert_eq!(bits(&with(Settings { singer: usize::MAX, ..settings(f32::NAN) })), bits(&with(last)));
+    let second = Settings { second_singer: 9, blend: 3.0, air: -1.0, ..settings(0.0) };
+    assert_eq!(bits(&with(second)), bits(&with(Settings { air: 0.0, ..last })));
     assert_eq!(bits(&with(settings(f32::INFINITY))), bits(&with(settings(MAX_TRANSPOSE_SEMITONES))));
 }

@@ -52,6 +52,8 @@ pub struct StreamMeters {
     pub(super) skips: AtomicU64,
     pub(super) waits: AtomicU64,
     pub(super) load: AtomicU32,
+    /// Bits of a frequency; 0 while there is none.
+    pub(super) take_median_f0_hz: AtomicU32,
     pub(super) failed: AtomicBool,
     pub(super) failure: OnceLock<String>,
 }
@@ -71,6 +73,8 @@ pub struct StreamReport {
     pub waits: u64,
     /// Computing time over sounding time of this stream's worker, 1 is the most it can be; smoothed.
     pub load: f32,
+    /// Median F0 of the take since the last reset, in Hz, before transposition; none as long as nothing was voiced.
+    pub take_median_f0_hz: Option<f32>,
     /// What the worker said when it panicked; the stream is dry from then on.
     pub failure: Option<String>,
 }
@@ -85,6 +89,8 @@ impl StreamMeters {
             skips: self.skips.load(Relaxed),
             waits: self.waits.load(Relaxed),
             load: f32::from_bits(self.load.load(Relaxed)),
+            take_median_f0_hz: Some(f32::from_bits(self.take_median_f0_hz.load(Relaxed)))
+                .filter(|f0| *f0 > 0.0),
             failure: self.failure.get().cloned(),
         }
     }

@@ -11,7 +11,8 @@ const RATE_HZ: u32 = 48_000;
 const DELAY: usize = 700;
 /// No late position.
 const NONE: [usize; 0] = [];
-const PLAIN: Settings = Settings { singer: 0, transpose_semitones: 0.0, seed: 0 };
+const PLAIN: Settings =
+    Settings { singer: 0, second_singer: 0, blend: 0.0, transpose_semitones: 0.0, air: 0.0, seed: 0 };
 
 /// A delay whose gain is the singer's number plus one, and which adds a trace of its own sample count.
 struct Delay {
@@ -389,7 +390,7 @@ fn absurd_hosts_are_refused_with_words() {
 #[test]
 fn the_hub_adds_its_hand_off_to_the_converter_and_nothing_else() {
     let bank = crate::voice::VoiceBank::default_bank().unwrap();
-    let changed = Settings { singer: 1, transpose_semitones: -3.5, seed: 7 };
+    let changed = Settings { singer: 1, transpose_semitones: -3.5, seed: 7, ..PLAIN };
     let total = 48_000;
     let input: Vec<f32> = (0..total).map(|index| (index as f32 * 0.03).sin() * 0.3).collect();
     let mut alone = vec![0.0; total];
