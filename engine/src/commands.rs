@@ -3,8 +3,10 @@
 pub mod convert;
 pub mod doctor;
 pub mod inspect;
+pub mod judge;
 pub mod singers;
 pub mod train;
+pub mod transpose;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;

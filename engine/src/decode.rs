@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
-pub use phase::{F0Phase, harmonic_waves};
+pub use phase::{F0Phase, harmonic_waves, sung_phase};
 pub use random::uniform;
 pub use weights::DecoderWeights;
 
@@ -131,10 +131,30 @@ impl Decoder {
     /// # Panics
     /// If a length is not as the configuration says.
     pub fn score_hop(&mut self, frame: &FrameInput, codes: &[u8], logits: &mut [f32]) {
+        self.score(frame, None, codes, logits);
+    }
+
+    /// The same for a recording whose voice has these phases ([`sung_phase`]), `[hop_samples]`: a voice that was not told
+    /// the phase to sing in must not be blamed for another one.
+    ///
+    /// # Panics
+    /// If a length is not as the configuration says.
+    pub fn score_hop_in_phase(
+        &mut self,
+        frame: &FrameInput,
+        phases: &[u32],
+        codes: &[u8],
+        logits: &mut [f32],
+    ) {
+        self.check(frame, phases.len(), 1);
+        self.score(frame, Some(phases), codes, logits);
+    }
+
+    fn score(&mut self, frame: &FrameInput, phases: Option<&[u32]>, codes: &[u8], logits: &mut [f32]) {
         self.check(frame, codes.len(), 1);
         self.check(frame, logits.len(), CODES);
         let (weights, state) = (&*self.weights, &mut self.state);
-        self.isa.run(ScoreHop { weights, state, frame, codes, logits });
+        self.isa.run(ScoreHop { weights, state, frame, phases, codes, logits });
     }
 
     /// The mu-law codes of the last hop.

@@ -5,6 +5,7 @@
 //! signal   what is done to sound: mu-law, emphasis, resampling, F0, loudness, mel frames
 //! decode   the cached-activation decoder and the frame networks around it, one numeric specification
 //! stream   sound in, sound out, one hop at a time: Converter (pure) and Hub (the engine thread)
+//! judge    what a conversion is worth: measures and a report                        (feature `judge`)
 //! model    the networks as candle graphs: used to train and as the reference        (feature `train`)
 //! train    corpus, augmentation, recipes, the training loop, checkpoints            (feature `train`)
 //! ```
@@ -16,6 +17,8 @@
 pub mod decode;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "judge")]
+pub mod judge;
 #[cfg(feature = "train")]
 pub mod model;
 pub mod signal;

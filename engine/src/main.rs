@@ -24,6 +24,8 @@ enum Command {
     Convert(commands::convert::Arguments),
     /// Train a voice bank from folders of singing.
     Train(commands::train::Arguments),
+    /// Judge a voice bank: melody, timbre and quality of its conversions, in one report.
+    Judge(commands::judge::Arguments),
     /// List the singers of a voice bank.
     Singers(commands::singers::Arguments),
     /// Show what a voice bank is, or why it cannot be used.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Judge(arguments) => commands::judge::run(&arguments),
         Command::Singers(arguments) => commands::singers::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use falsetto_engine::files::{Sound, find_sounds};
-use falsetto_engine::signal::range::{octaves_between, semitones_between};
-use falsetto_engine::stream::{Settings, StreamError, convert, median_f0_hz};
+use falsetto_engine::stream::{Settings, StreamError, convert};
 use falsetto_engine::voice::VoiceBank;
 
+use super::transpose::Transpose;
 use super::{Outcome, open_bank, progress_bar, say};
 
 /// Sing takes in another singer's voice.
@@ -33,7 +33,7 @@ pub struct Arguments {
     blend: Option<Blend>,
     /// Semitones up (or down, negative); `octave` for the whole octaves, `key` for the whole semitones that bring each
     /// take nearest to the singer's range.
-    #[arg(long, default_value = "0", value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = transpose)]
+    #[arg(long, default_value = "0", value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = Transpose::parse)]
     transpose: Transpose,
     /// How much is heard of what lies above the voice's own band, which the take gives: 0 to 1.
     #[arg(long, default_value_t = 1.0, value_parser = share)]
@@ -64,25 +64,6 @@ struct Shard {
 struct Blend {
     singer: String,
     share: f32,
-}
-
-#[derive(Clone, Copy)]
-enum Transpose {
-    Semitones(f32),
-    /// To the octave in which the take lies nearest to the singer's range.
-    Octave,
-    /// To the semitone that brings the take nearest to it.
-    Key,
-}
-
-fn transpose(text: &str) -> Result<Transpose, String> {
-    match (text, text.parse::<f32>()) {
-        ("octave", _) => Ok(Transpose::Octave),
-        ("key", _) => Ok(Transpose::Key),
-        (_, Ok(value)) if (-36.0..=36.0).contains(&value) => Ok(Transpose::Semitones(value)),
-        (_, Ok(_)) => Err("must be between -36 and 36 semitones".into()),
-        (_, Err(_)) => Err("must be a number of semitones, `octave` or `key`".into()),
-    }
 }
 
 fn share(text: &str) -> Result<f32, String> {
@@ -205,16 +186,12 @@ fn convert_file(
     let sound = Sound::read(input).map_err(|error| error.to_string())?;
     let named = |error: StreamError| format!("{}: {error}", input.display());
     let take = sound.mono();
-    let (transpose_semitones, told) = match transpose {
-        Transpose::Semitones(semitones) => (semitones, None),
-        Transpose::Octave | Transpose::Key => {
-            let heard = median_f0_hz(bank, sound.rate_hz, &take).map_err(named)?;
-            let semitones = fitting(bank, settings, transpose, heard);
-            let heard = heard.map_or("no pitch".into(), |f0_hz| format!("median F0 {f0_hz:.0} Hz"));
-            (semitones, Some(format!("{}: {heard}, transposed {semitones:+} semitones", input.display())))
-        }
-    };
-    let settings = Settings { transpose_semitones, ..settings };
+    let fitted = transpose.fit(bank, &settings, sound.rate_hz, &take).map_err(named)?;
+    let told = (!matches!(transpose, Transpose::Semitones(_))).then(|| {
+        let heard = fitted.take_f0_hz.map_or("no pitch".into(), |f0_hz| format!("median F0 {f0_hz:.0} Hz"));
+        format!("{}: {heard}, transposed {:+} semitones", input.display(), fitted.semitones)
+    });
+    let settings = Settings { transpose_semitones: fitted.semitones, ..settings };
     let sung = convert(bank, sound.rate_hz, settings, &take).map_err(named)?;
     if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
@@ -224,20 +201,6 @@ fn convert_file(
     let result = Sound { rate_hz: sound.rate_hz, channels, encoding: sound.encoding };
     result.write_wav(output).map_err(|error| error.to_string())?;
     Ok(told)
-}
-
-/// The transposition that brings a take of this median F0 nearest to the singer, or to the blend.
-fn fitting(bank: &VoiceBank, settings: Settings, transpose: Transpose, heard: Option<f32>) -> f32 {
-    let Some(take_f0_hz) = heard else { return 0.0 };
-    let singers = &bank.card().singers;
-    let [first, second] =
-        [settings.singer, settings.second_singer].map(|singer| singers[singer].median_f0_hz.log2());
-    let singer_f0_hz = (first + settings.blend * (second - first)).exp2();
-    match transpose {
-        Transpose::Semitones(semitones) => semitones,
-        Transpose::Octave => octaves_between(take_f0_hz, singer_f0_hz),
-        Transpose::Key => semitones_between(take_f0_hz, singer_f0_hz),
-    }
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

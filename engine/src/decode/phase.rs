@@ -47,6 +47,57 @@ impl F0Phase {
     }
 }
 
+/// The phase of the first harmonic of a voice that was recorded, for every sample, in units of 2^-32 turns. `emphasised` is
+/// a whole number of hops, `hops` their F0 in Hz and whether they are voiced.
+///
+/// The running sum of F0 gives a phase; the waveform times its conjugate is averaged over about 35 ms (two box
+/// windows), and the running phase is turned by the angle that remains (a heterodyne).
+pub fn sung_phase(
+    emphasised: &[f32],
+    hops: impl Iterator<Item = (f32, bool)>,
+    sample_rate_hz: u32,
+    hop_samples: usize,
+) -> Vec<u32> {
+    let mut running = F0Phase::new(sample_rate_hz);
+    let mut phase = vec![0u32; emphasised.len()];
+    let turn = std::f64::consts::TAU / 2f64.powi(32);
+    let mut products: Vec<(f64, f64)> = Vec::with_capacity(phase.len());
+    let samples = emphasised.chunks_exact(hop_samples).zip(phase.chunks_exact_mut(hop_samples));
+    for ((f0_hz, voiced), (samples, phase)) in hops.zip(samples) {
+        running.hop(f0_hz, voiced, phase);
+        for (&phase, &sample) in phase.iter().zip(samples) {
+            let (sine, cosine) = (f64::from(phase) * turn).sin_cos();
+            let gate = if voiced { f64::from(sample) } else { 0.0 };
+            products.push((gate * cosine, -gate * sine));
+        }
+    }
+    let rate = f64::from(sample_rate_hz);
+    let smooth = box_mean(&box_mean(&products, (0.0125 * rate) as usize), (0.005 * rate) as usize);
+    for (phase, (real, imaginary)) in phase.iter_mut().zip(smooth) {
+        // Turned by the product's angle, the first harmonic is a cosine of the phase.
+        let angle = imaginary.atan2(real) / turn;
+        *phase = phase.wrapping_add(angle.round() as i64 as u32);
+    }
+    phase
+}
+
+/// Sums over windows that reach `half` samples to both sides.
+fn box_mean(values: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
+    let mut sums = Vec::with_capacity(values.len() + 1);
+    let mut total = (0.0, 0.0);
+    sums.push(total);
+    for value in values {
+        total = (total.0 + value.0, total.1 + value.1);
+        sums.push(total);
+    }
+    (0..values.len())
+        .map(|index| {
+            let (low, high) = (index.saturating_sub(half), (index + half + 1).min(values.len()));
+            (sums[high].0 - sums[low].0, sums[high].1 - sums[low].1)
+        })
+        .collect()
+}
+
 /// Writes `sin(2 pi k p)` and `cos(2 pi k p)` for `k = 1..=harmonics` and every phase `p` (2^-32 turns) of `phases`:
 /// both slices are `[phases.len(), harmonics]`. Absolute error below 3e-7; the same bits on every processor.
 ///

@@ -137,6 +137,8 @@ pub(super) struct ScoreHop<'a> {
     pub(super) weights: &'a DecoderWeights,
     pub(super) state: &'a mut State,
     pub(super) frame: &'a FrameInput<'a>,
+    /// Instead of the running ones.
+    pub(super) phases: Option<&'a [u32]>,
     pub(super) codes: &'a [u8],
     pub(super) logits: &'a mut [f32],
 }
@@ -148,6 +150,9 @@ impl Task for ScoreHop<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let Self { weights, state, .. } = self;
         state.begin_hop(lanes, weights, self.frame);
+        if let Some(phases) = self.phases {
+            state.phases.copy_from_slice(phases);
+        }
         let (rows, _) = self.logits.as_chunks_mut::<CODES>();
         for (index, (&code, row)) in self.codes.iter().zip(rows).enumerate() {
             step(lanes, weights, state, state.phases[index]);

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::recipe::{AugmentConfig, Recipe};
-use crate::decode::F0Phase;
+use crate::decode::sung_phase;
 use crate::files::{FileError, Sound, find_sounds};
 use crate::model::random::Generator;
 use crate::signal::analysis::Analyzer;
@@ -290,7 +290,8 @@ impl Draft {
         let model = &recipe.model;
         let mut emphasised = self.waveform.clone();
         PreEmphasis::new(model.pre_emphasis).process(&mut emphasised);
-        let phase = sung_phase(&emphasised, &self.frames, model);
+        let hops = self.frames.iter().map(|frame| (frame.f0_hz, frame.voiced));
+        let phase = sung_phase(&emphasised, hops, model.sample_rate_hz, model.hop_samples);
         let views = self.raw_views.iter().map(|raw| normalise(raw, &self.frames, mel_mean, model)).collect();
         Clip {
             singer: self.singer,
@@ -370,54 +371,6 @@ fn normalise(raw: &[f32], frames: &[Frame], mel_mean: &[f32], model: &ModelConfi
         view.push(frame.loudness);
     }
     view
-}
-
-/// The phase of the first harmonic that is actually sung.
-///
-/// The running sum of F0 gives a phase; the waveform times its conjugate is averaged over about 35 ms (two box
-/// windows), and the running phase is turned by the angle that remains (a heterodyne).
-fn sung_phase(emphasised: &[f32], frames: &[Frame], model: &ModelConfig) -> Vec<u32> {
-    let hop = model.hop_samples;
-    let mut running = F0Phase::new(model.sample_rate_hz);
-    let mut phase = vec![0u32; emphasised.len()];
-    for (frame, phase) in frames.iter().zip(phase.chunks_exact_mut(hop)) {
-        running.hop(frame.f0_hz, frame.voiced, phase);
-    }
-    let turn = std::f64::consts::TAU / 2f64.powi(32);
-    let mut products: Vec<(f64, f64)> = Vec::with_capacity(phase.len());
-    for (index, (&phase, &sample)) in phase.iter().zip(emphasised).enumerate() {
-        let (sine, cosine) = (f64::from(phase) * turn).sin_cos();
-        let gate = if frames[index / hop].voiced { f64::from(sample) } else { 0.0 };
-        products.push((gate * cosine, -gate * sine));
-    }
-    let rate = model.sample_rate_hz as f64;
-    let smooth = box_mean(&box_mean(&products, (0.0125 * rate) as usize), (0.005 * rate) as usize);
-    phase
-        .iter()
-        .zip(smooth)
-        .map(|(&phase, (real, imaginary))| {
-            // Turned by the product's angle, the first harmonic is a cosine of the phase.
-            let angle = imaginary.atan2(real) / turn;
-            phase.wrapping_add(angle.round() as i64 as u32)
-        })
-        .collect()
-}
-
-/// Sums over windows that reach `half` samples to both sides.
-fn box_mean(values: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
-    let mut sums = Vec::with_capacity(values.len() + 1);
-    let mut total = (0.0, 0.0);
-    sums.push(total);
-    for value in values {
-        total = (total.0 + value.0, total.1 + value.1);
-        sums.push(total);
-    }
-    (0..values.len())
-        .map(|index| {
-            let (low, high) = (index.saturating_sub(half), (index + half + 1).min(values.len()));
-            (sums[high].0 - sums[low].0, sums[high].1 - sums[low].1)
-        })
-        .collect()
 }
 
 /// Mean level-free log-mel frame: over the loud voiced frames of each singer, then over singers.

@@ -5,5 +5,6 @@ mod automation;
 mod bounce;
 mod common;
 mod hostile;
+mod judge;
 mod latency;
 mod state;

@@ -1,0 +1,52 @@
+//! What a conversion is worth: measures of melody, timbre, quality and level, and a report of them.
+//!
+//! ```text
+//! recording a sound with what is measured of it by itself
+//! contour   F0 and level of a sound, a hundred frames a second
+//! melody    whether the output sings the take's melody, and in time
+//! spectrum  power spectra and mel cepstra
+//! timbre    which of several singers a sound is nearest to, by Gaussians over mel cepstra
+//! distance  how far two recordings of the same are apart: mel-cepstral distortion, multi-resolution STFT
+//! level     loudness, clipping, bandwidth, held silence
+//! bits      how well a bank predicts a recording, in bits per sample
+//! report    one page with all of it
+//! ```
+//!
+//! Everything is judged as mono sound at [`RATE_HZ`]. The F0 is that of the engine's own tracker, on the take as on the
+//! output: what it gets wrong on both alike is not seen here.
+
+mod bits;
+mod contour;
+mod distance;
+mod level;
+mod melody;
+mod recording;
+mod report;
+mod spectrum;
+#[cfg(test)]
+mod tests;
+mod timbre;
+
+pub use bits::bits_per_sample;
+pub use contour::{Contour, FRAMES_PER_SECOND};
+pub use distance::{mel_cepstral_distortion_db, stft_distance};
+pub use level::Level;
+pub use melody::Melody;
+pub use recording::Recording;
+pub use report::{Conversion, Reconstruction, Report, Summary};
+pub use spectrum::{CEPSTRA, Cepstra, cepstra};
+pub use timbre::SingerModels;
+
+use crate::signal::resample::Resampler;
+
+/// Rate at which sounds are judged.
+pub const RATE_HZ: u32 = 16_000;
+
+/// A mono sound at the rate of the judge.
+pub fn at_judges_rate(samples: &[f32], rate_hz: u32) -> Vec<f32> {
+    let mut resampler = Resampler::new(rate_hz, RATE_HZ);
+    let mut judged = Vec::new();
+    resampler.push_into(samples, &mut judged);
+    resampler.push_into(&vec![0.0; resampler.look_ahead_samples()], &mut judged);
+    judged
+}
