@@ -24,6 +24,8 @@ enum Command {
     Convert(commands::convert::Arguments),
     /// Train a voice bank from folders of singing.
     Train(commands::train::Arguments),
+    /// Add a singer to a voice bank from a folder of recordings.
+    Adapt(commands::adapt::Arguments),
     /// Judge a voice bank: melody, timbre and quality of its conversions, in one report.
     Judge(commands::judge::Arguments),
     /// List the singers of a voice bank.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Adapt(arguments) => commands::adapt::run(&arguments),
         Command::Judge(arguments) => commands::judge::run(&arguments),
         Command::Singers(arguments) => commands::singers::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),

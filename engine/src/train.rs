@@ -8,10 +8,13 @@
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
 //! error            why a run ended early
+//! score            how well given parameters predict given segments
+//! adapt            a new singer in a bank that is there
 //! trainer          the loop: step, validate, save, render previews through the real decoder
 //! chart            the loss curve as a picture
 //! ```
 
+mod adapt;
 mod backtranslation;
 mod batch;
 mod chart;
@@ -20,9 +23,11 @@ mod corpus;
 mod error;
 mod optimizer;
 mod recipe;
+mod score;
 mod trainer;
 
-pub use corpus::Corpus;
+pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
+pub use corpus::{Corpus, CorpusError};
 pub use error::TrainError;
 pub use recipe::{AugmentConfig, BacktranslationConfig, CardConfig, Recipe, TrainingConfig};
 pub use trainer::{Progress, Summary, Trainer};

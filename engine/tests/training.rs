@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use falsetto_engine::files::{Encoding, Sound};
-use falsetto_engine::train::{Corpus, Recipe, Summary, Trainer};
-use falsetto_engine::voice::VoiceBank;
+use falsetto_engine::train::{Corpus, NewSinger, Recipe, Summary, Trainer, adapt, adaptation_recipe};
+use falsetto_engine::voice::{VoiceBank, tensor_specs};
 
 const RECIPE: &str = r#"
 [card]
@@ -189,6 +189,45 @@ fn emphasis_puts_the_singers_further_apart_around_the_same_mean() {
         assert!((far_high[channel] + far_low[channel] - high[channel] - low[channel]).abs() < 1e-5);
     }
     assert_eq!(plain.tensor("frame.weight"), strong.tensor("frame.weight"));
+}
+
+#[test]
+fn a_new_singer_comes_in_and_the_others_stay_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let toy = recipe(folder.path(), |text| text.replace("steps = 150", "steps = 60"));
+    let out = folder.path().join("out");
+    train(&toy, &load(folder.path(), &toy), &out, u64::MAX);
+    let bank = VoiceBank::load(&out.join("voice.safetensors")).unwrap();
+
+    let recordings = folder.path().join("recordings");
+    std::fs::create_dir_all(&recordings).unwrap();
+    for (clip, f0_hz) in [160.0, 190.0, 230.0].into_iter().enumerate() {
+        let channels = vec![sing(f0_hz, 1_100.0, 1.2)];
+        let sound = Sound { rate_hz: 16_000, channels, encoding: Encoding::Integer(16) };
+        sound.write_wav(&recordings.join(format!("{clip}.wav"))).unwrap();
+    }
+    let singer = NewSinger { name: "middle".into(), consent: "a machine's".into() };
+    let adapted = |steps: u64, stop: bool| {
+        let recipe = adaptation_recipe(&bank, steps);
+        let corpus = Corpus::load_singer(&recordings, "middle", &bank, &recipe, &|_, _| {}).unwrap();
+        adapt(&bank, &singer, &recipe, &corpus, &AtomicBool::new(stop), &mut |_| {}).unwrap()
+    };
+    let learnt = adapted(20, false);
+    assert!(learnt.bits < learnt.nearest.1, "{} bits, nearest {:?}", learnt.bits, learnt.nearest);
+    let card = learnt.bank.card();
+    assert_eq!(card.singers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["high", "low", "middle"]);
+    assert!((card.singers[2].median_f0_hz - 190.0).abs() < 20.0);
+    assert!(card.consent.contains("middle: a machine's"), "{}", card.consent);
+    for spec in tensor_specs(&card.model, 2) {
+        let (old, new) = (bank.tensor(&spec.name), learnt.bank.tensor(&spec.name));
+        assert_eq!(old, &new[..old.len()], "{}", spec.name);
+    }
+    // Stopped at once, it is the nearest singer under another name.
+    let stopped = adapted(20, true);
+    let nearest = stopped.bank.singer_index(&stopped.nearest.0).unwrap();
+    assert_eq!(stopped.bank.singer_embedding(2), stopped.bank.singer_embedding(nearest));
+    assert_eq!(stopped.bits, stopped.nearest.1);
 }
 
 #[test]

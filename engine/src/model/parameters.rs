@@ -38,6 +38,12 @@ impl Parameters {
         }
     }
 
+    /// Some of the tensors, the same variables: what a step over them changes is changed here as well.
+    pub fn only(&self, names: &[&str]) -> Self {
+        let chosen = self.vars.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        Self { vars: chosen.map(|(name, var)| (name.clone(), var.clone())).collect() }
+    }
+
     /// All names and variables, in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.vars.iter().map(|(name, var)| (name.as_str(), var))

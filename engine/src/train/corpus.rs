@@ -14,7 +14,7 @@ use crate::signal::emphasis::PreEmphasis;
 use crate::signal::loudness::LOUDNESS_CEILING;
 use crate::signal::mel::{MelBank, RunningMean};
 use crate::signal::resample::Resampler;
-use crate::voice::{EncoderConfig, ModelConfig};
+use crate::voice::{EncoderConfig, ModelConfig, VoiceBank};
 
 /// Why a folder could not be trained on.
 #[derive(Debug, Error)]
@@ -132,13 +132,38 @@ impl Corpus {
         if singers.is_empty() {
             return Err(CorpusError::NoSingers { path: root.into() });
         }
+        Self::read(root, singers, files, None, recipe, progress)
+    }
 
+    /// Reads the recordings of one new singer for a bank that is there: the singer's index follows the bank's singers', and
+    /// the encoder hears as it did when it was trained.
+    pub fn load_singer(
+        folder: &Path,
+        name: &str,
+        bank: &VoiceBank,
+        recipe: &Recipe,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, CorpusError> {
+        let files: Vec<_> = find_sounds(folder)?.into_iter().map(|path| (0, path)).collect();
+        Self::read(folder, vec![name.into()], files, Some(bank), recipe, progress)
+    }
+
+    /// `files` are `(singer, path)`.
+    fn read(
+        root: &Path,
+        singers: Vec<String>,
+        files: Vec<(usize, PathBuf)>,
+        bank: Option<&VoiceBank>,
+        recipe: &Recipe,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, CorpusError> {
+        let first_singer = bank.map_or(0, |bank| bank.card().singers.len());
         let done = std::sync::atomic::AtomicUsize::new(0);
         let total = files.len();
         let read: Vec<_> = files
             .par_iter()
             .map(|(singer, path)| {
-                let draft = Draft::read(root, path, *singer, recipe);
+                let draft = Draft::read(root, path, first_singer + singer, recipe);
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
                 draft
             })
@@ -163,7 +188,12 @@ impl Corpus {
                 });
             }
         }
-        let mel_mean = mean_of_singers(&drafts);
+        let mel_mean = match bank {
+            Some(bank) if matches!(recipe.model.encoder, EncoderConfig::Mel { .. }) => {
+                bank.tensor("encoder.mel_mean").to_vec()
+            }
+            _ => mean_of_singers(&drafts),
+        };
         let hops_per_minute = 60.0 * recipe.model.sample_rate_hz as f32 / recipe.model.hop_samples as f32;
         let minutes = drafts
             .iter()

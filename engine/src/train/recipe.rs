@@ -175,6 +175,16 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// The rate of a step: linear warm-up, flat, then half a cosine down to a fiftieth.
+    pub(crate) fn learning_rate(&self, step: u64) -> f32 {
+        let training = &self.training;
+        let warm_up = (step + 1) as f32 / training.warm_up_steps.max(1) as f32;
+        let decay_steps = (training.decay_share * training.steps as f32).max(1.0);
+        let into_decay = 1.0 - (training.steps - step.min(training.steps)) as f32 / decay_steps;
+        let cosine = 0.5 * (1.0 + (std::f32::consts::PI * into_decay.clamp(0.0, 1.0)).cos());
+        training.learning_rate * warm_up.min(1.0) * (0.02 + 0.98 * cosine)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.model.check()?;
         let training = &self.training;

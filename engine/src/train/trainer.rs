@@ -17,6 +17,7 @@ use super::corpus::Corpus;
 use super::error::TrainError;
 use super::optimizer::Adam;
 use super::recipe::{BacktranslationConfig, Recipe};
+use super::score::{mean_bits, scored_samples, validation_cuts};
 use crate::files::{Encoding, Sound};
 use crate::model::random::Generator;
 use crate::model::{Confusion, Decoder, Parameters, encode};
@@ -192,9 +193,8 @@ impl<'a> Trainer<'a> {
         let batch = self.batcher.training(self.step, sung)?;
         let latent = self.noisy(&encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?)?;
         let decoder = Decoder::new(&self.recipe.model, &self.parameters);
-        let scored = (samples_per_step(self.recipe) - training.batch * training.unscored_samples) as f64;
-        let nats =
-            (decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?.sum_all()? / scored)?;
+        let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
+        let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
 
         let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
         let strength = f64::from(training.confusion) * warm_up;
@@ -208,7 +208,7 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::Diverged { step: self.step });
         }
         let gradients = loss.backward()?;
-        let rate = learning_rate(self.recipe, self.step);
+        let rate = self.recipe.learning_rate(self.step);
         self.adam.step(&self.parameters, &gradients, rate, training.gradient_norm)?;
         self.confusion_adam.step(
             &self.confusion.parameters,
@@ -249,42 +249,20 @@ impl<'a> Trainer<'a> {
         for (name, values) in &self.average {
             averaged.set(name, values)?;
         }
-        let frames = self.recipe.training.segment_frames;
-        let plain: Vec<Cut> = self
-            .corpus
-            .validation_clips()
-            .flat_map(|clip| {
-                let last = clip.frames.len() - frames;
-                [last / 4, 3 * last / 4].map(|start| Cut::plain(clip, start))
-            })
-            .collect();
+        let plain = validation_cuts(self.recipe, self.corpus);
         let tritone: Vec<Cut> =
             plain.iter().map(|cut| Cut { f0_ratio: std::f32::consts::SQRT_2, ..*cut }).collect();
         let singers = self.corpus.singers.len();
         let wrong: Vec<Cut> =
             plain.iter().map(|cut| Cut { singer: other_singer(cut.singer, singers), ..*cut }).collect();
-        let bits = self.mean_bits(&averaged, &plain)?;
+        let bits = mean_bits(self.recipe, &self.batcher, &averaged, &plain)?;
         Ok(Point {
             step: self.step,
             validation_bits: bits,
-            tritone_bits: self.mean_bits(&averaged, &tritone)? - bits,
-            wrong_singer_bits: self.mean_bits(&averaged, &wrong)? - bits,
+            tritone_bits: mean_bits(self.recipe, &self.batcher, &averaged, &tritone)? - bits,
+            wrong_singer_bits: mean_bits(self.recipe, &self.batcher, &averaged, &wrong)? - bits,
             ..Point::default()
         })
-    }
-
-    fn mean_bits(&self, parameters: &Parameters, cuts: &[Cut]) -> Result<f32, TrainError> {
-        let training = &self.recipe.training;
-        let decoder = Decoder::new(&self.recipe.model, parameters);
-        let mut nats = 0.0;
-        for cuts in cuts.chunks(training.batch) {
-            let batch = self.batcher.build(cuts)?;
-            let latent = encode(&self.recipe.model, parameters, &batch.encoder_input)?.detach();
-            let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
-            nats += f64::from(nll.sum_all()?.to_scalar::<f32>()?);
-        }
-        let scored = training.segment_frames * self.recipe.model.hop_samples - training.unscored_samples;
-        Ok((nats / (cuts.len() * scored) as f64 / std::f64::consts::LN_2) as f32)
     }
 
     fn bank_path(&self) -> PathBuf {
@@ -431,16 +409,6 @@ const LATENT_SEED: u64 = 0x1A7E;
 
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;
-
-/// Linear warm-up, flat, then half a cosine down to a fiftieth.
-fn learning_rate(recipe: &Recipe, step: u64) -> f32 {
-    let training = &recipe.training;
-    let warm_up = (step + 1) as f32 / training.warm_up_steps.max(1) as f32;
-    let decay_steps = (training.decay_share * training.steps as f32).max(1.0);
-    let into_decay = 1.0 - (training.steps - step.min(training.steps)) as f32 / decay_steps;
-    let cosine = 0.5 * (1.0 + (std::f32::consts::PI * into_decay.clamp(0.0, 1.0)).cos());
-    training.learning_rate * warm_up.min(1.0) * (0.02 + 0.98 * cosine)
-}
 
 /// What two runs must share to be one: the model, the seed and the singers. Schedules may be changed in between.
 fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {

@@ -138,6 +138,33 @@ fn settings_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn singers_that_cannot_come_in_are_refused() {
+    let place = Place::new();
+    let known = last_singer();
+    for (name, consent, folder, word) in [
+        (known.as_str(), "mine", place.path("out"), "already"),
+        ("new", " ", place.path("out"), "--consent"),
+        ("new", "mine", place.path("nowhere"), "nowhere"),
+        ("new", "mine", place.path("out"), "usable clips"),
+    ] {
+        let output = place.path("new.safetensors");
+        let arguments = [
+            "adapt".as_ref(),
+            folder.as_os_str(),
+            "--name".as_ref(),
+            name.as_ref(),
+            "--consent".as_ref(),
+            consent.as_ref(),
+            "-o".as_ref(),
+            output.as_os_str(),
+        ];
+        let answer = command().run(arguments).expect("it starts");
+        place.assert_refused(word, &answer);
+        assert!(answer.stderr.contains(word) && !output.exists(), "{}", answer.stderr);
+    }
+}
+
+#[test]
 fn a_take_is_fitted_to_the_octave_of_the_singer() {
     let place = Place::new();
     let convert = |transpose: &str| {

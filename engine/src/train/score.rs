@@ -1,0 +1,46 @@
+//! How well given parameters predict given segments.
+
+use candle_core::Result;
+
+use super::batch::{Batcher, Cut};
+use super::corpus::Corpus;
+use super::recipe::Recipe;
+use crate::model::{Decoder, Parameters, encode};
+
+/// Samples of a step's segments that are scored.
+pub(crate) fn scored_samples(recipe: &Recipe) -> usize {
+    let training = &recipe.training;
+    training.batch * (training.segment_frames * recipe.model.hop_samples - training.unscored_samples)
+}
+
+/// Two segments of every validation clip, as they are.
+pub(crate) fn validation_cuts<'a>(recipe: &Recipe, corpus: &'a Corpus) -> Vec<Cut<'a>> {
+    let frames = recipe.training.segment_frames;
+    corpus
+        .validation_clips()
+        .flat_map(|clip| {
+            let last = clip.frames.len() - frames;
+            [last / 4, 3 * last / 4].map(|start| Cut::plain(clip, start))
+        })
+        .collect()
+}
+
+/// Mean bits per sample of some segments.
+pub(crate) fn mean_bits(
+    recipe: &Recipe,
+    batcher: &Batcher,
+    parameters: &Parameters,
+    cuts: &[Cut],
+) -> Result<f32> {
+    let training = &recipe.training;
+    let decoder = Decoder::new(&recipe.model, parameters);
+    let mut nats = 0.0;
+    for cuts in cuts.chunks(training.batch) {
+        let batch = batcher.build(cuts)?;
+        let latent = encode(&recipe.model, parameters, &batch.encoder_input)?.detach();
+        let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
+        nats += f64::from(nll.sum_all()?.to_scalar::<f32>()?);
+    }
+    let scored = training.segment_frames * recipe.model.hop_samples - training.unscored_samples;
+    Ok((nats / (cuts.len() * scored) as f64 / std::f64::consts::LN_2) as f32)
+}
