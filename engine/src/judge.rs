@@ -37,16 +37,5 @@ pub use report::{Conversion, Reconstruction, Report, Summary};
 pub use spectrum::{CEPSTRA, Cepstra, cepstra};
 pub use timbre::SingerModels;
 
-use crate::signal::resample::Resampler;
-
 /// Rate at which sounds are judged.
 pub const RATE_HZ: u32 = 16_000;
-
-/// A mono sound at the rate of the judge.
-pub fn at_judges_rate(samples: &[f32], rate_hz: u32) -> Vec<f32> {
-    let mut resampler = Resampler::new(rate_hz, RATE_HZ);
-    let mut judged = Vec::new();
-    resampler.push_into(samples, &mut judged);
-    resampler.push_into(&vec![0.0; resampler.look_ahead_samples()], &mut judged);
-    judged
-}

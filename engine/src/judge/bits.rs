@@ -6,7 +6,7 @@ use crate::decode::{Decoder, DecoderWeights, FrameInput, sung_phase};
 use crate::signal::analysis::{Analyzer, Frame};
 use crate::signal::emphasis::PreEmphasis;
 use crate::signal::mu_law;
-use crate::signal::resample::Resampler;
+use crate::signal::resample::resampled;
 use crate::stream::Encoder;
 use crate::voice::{EncoderConfig, VoiceBank};
 
@@ -21,9 +21,7 @@ const CODES: usize = 256;
 pub fn bits_per_sample(bank: &VoiceBank, rate_hz: u32, singer: usize, recording: &[f32]) -> Option<f64> {
     let model = &bank.card().model;
     let hop = model.hop_samples;
-    let mut resampler = Resampler::new(rate_hz, model.sample_rate_hz);
-    let mut waveform = Vec::new();
-    resampler.push_into(recording, &mut waveform);
+    let mut waveform = resampled(recording, rate_hz, model.sample_rate_hz);
     waveform.truncate(waveform.len() / hop * hop);
     let (frames, latents) = heard(bank, &waveform);
 

@@ -1,9 +1,10 @@
 //! A sound with what is measured of it by itself.
 
+use super::RATE_HZ;
 use super::contour::Contour;
 use super::level::Level;
 use super::spectrum::{Cepstra, cepstra};
-use super::{RATE_HZ, at_judges_rate};
+use crate::signal::resample::resampled;
 
 /// A mono sound, measured once and compared often.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ impl Recording {
     /// Measures a mono sound.
     pub fn new(name: String, samples: Vec<f32>, rate_hz: u32) -> Self {
         let finite: Vec<f32> = samples.iter().map(|x| if x.is_finite() { *x } else { 0.0 }).collect();
-        let judged = if rate_hz == RATE_HZ { finite } else { at_judges_rate(&finite, rate_hz) };
+        let judged = resampled(&finite, rate_hz, RATE_HZ);
         let contour = Contour::of(&judged);
         let level = Level::of(&samples, rate_hz);
         Self { name, samples, rate_hz, judged, contour, level }

@@ -23,6 +23,15 @@ const MOST_PHASES: u64 = 1_024;
 /// Input samples that are taken at a time.
 const PIECE: usize = 256;
 
+/// A whole sound at another rate: sample n of the result lies `n / to_hz` seconds into it.
+pub fn resampled(samples: &[f32], from_hz: u32, to_hz: u32) -> Vec<f32> {
+    let mut resampler = Resampler::new(from_hz, to_hz);
+    let mut output = Vec::new();
+    resampler.push_into(samples, &mut output);
+    resampler.push_into(&vec![0.0; resampler.look_ahead_samples()], &mut output);
+    output
+}
+
 /// A streaming, mono resampler between two fixed rates. The result is independent of how the input is cut into
 /// pieces, and nothing is allocated after construction. Equal rates pass through unchanged without any look-ahead.
 #[derive(Clone, Debug)]

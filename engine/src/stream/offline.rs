@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Converter, HOST_RATES_HZ, Settings, StreamError};
 use crate::signal::analysis::Analyzer;
 use crate::signal::range::PitchRange;
-use crate::signal::resample::Resampler;
+use crate::signal::resample::resampled;
 use crate::voice::VoiceBank;
 
 /// Samples given to the converter at a time; any other number gives the same result.
@@ -45,11 +45,9 @@ pub fn median_f0_hz(bank: &VoiceBank, rate_hz: u32, take: &[f32]) -> Result<Opti
         return Err(StreamError::HostRate { rate_hz });
     }
     let model = &bank.card().model;
-    let mut resampled = Vec::new();
-    Resampler::new(rate_hz, model.sample_rate_hz).push_into(take, &mut resampled);
     let mut analyzer = Analyzer::new(model, None);
     let mut range = PitchRange::default();
-    for hop in resampled.chunks(model.hop_samples) {
+    for hop in resampled(take, rate_hz, model.sample_rate_hz).chunks(model.hop_samples) {
         if let Some(frame) = analyzer.push(hop)
             && frame.voiced
         {

@@ -13,7 +13,7 @@ use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::PreEmphasis;
 use crate::signal::loudness::LOUDNESS_CEILING;
 use crate::signal::mel::{MelBank, RunningMean};
-use crate::signal::resample::Resampler;
+use crate::signal::resample::resampled;
 use crate::voice::{EncoderConfig, ModelConfig, VoiceBank};
 
 /// Why a folder could not be trained on.
@@ -182,7 +182,7 @@ impl Corpus {
             if drafts.len() < 2 * held_out {
                 return Err(CorpusError::TooLittle {
                     singer: singers[singer].clone(),
-                    path: root.join(&singers[singer]),
+                    path: if bank.is_some() { root.into() } else { root.join(&singers[singer]) },
                     clips: drafts.len(),
                     needed: 2 * held_out,
                 });
@@ -260,7 +260,7 @@ impl Draft {
         let model = &recipe.model;
         let sound = Sound::read(path).map_err(|error| error.to_string())?;
         let mono = sound.mono();
-        let mut waveform = resample(&mono, sound.rate_hz, model.sample_rate_hz);
+        let mut waveform = resampled(&mono, sound.rate_hz, model.sample_rate_hz);
         waveform.truncate(waveform.len() / model.hop_samples * model.hop_samples);
         // A segment must fit, and the first unscored samples must not be all there is.
         let shortest = recipe.training.segment_frames;
@@ -333,15 +333,6 @@ impl Draft {
             reversed: self.reversed.map(|draft| Box::new(draft.finish(recipe, mel_mean))),
         }
     }
-}
-
-/// The whole sound at another rate.
-fn resample(samples: &[f32], from_hz: u32, to_hz: u32) -> Vec<f32> {
-    let mut resampler = Resampler::new(from_hz, to_hz);
-    let mut resampled = Vec::new();
-    resampler.push_into(samples, &mut resampled);
-    resampler.push_into(&vec![0.0; resampler.look_ahead_samples()], &mut resampled);
-    resampled
 }
 
 /// Level-free log-mel frames of the clip with its frequency axis stretched, tilted and with noise.

@@ -46,9 +46,8 @@ fn clap_bounce_is_the_commands_file_with_every_setting() {
     let (rate, singers) = (RATES_HZ[0], singers());
     let mut instance = clap_singing(&singers[1]);
     instance.set_by_name("Second singer", &singers[0]).expect("a second singer");
-    for (name, value) in [("Blend", 0.25), ("Air", 0.5), ("Transpose", -3.5), ("Seed", 7.0)] {
-        let parameter = instance.parameter(name).expect("the parameter");
-        instance.set(parameter.id, value).expect("the value");
+    for (name, text) in [("Blend", "25 %"), ("Air", "50 %"), ("Transpose", "-3.5 st"), ("Seed", "7")] {
+        instance.set_by_name(name, text).expect("the value");
     }
     let played = instance.bounce(&[take(rate)], &Plan::offline(f64::from(rate), 256)).expect("a bounce");
 
