@@ -128,11 +128,12 @@ fn read_references(root: &Path, bank: &VoiceBank) -> Result<Vec<Known>, String> 
     let mut known = Vec::new();
     for folder in folders {
         let files = find_sounds(&folder).map_err(|error| error.to_string())?;
-        if files.is_empty() {
-            continue;
-        }
         if files.len() < 2 {
-            return Err(format!("{} holds one recording; at least two are needed", folder.display()));
+            return Err(format!(
+                "{} holds {} recordings; at least two are needed",
+                folder.display(),
+                files.len()
+            ));
         }
         // Evenly over the folder, so that every kind of recording is among them.
         let stride = files.len().div_ceil(MOST_REFERENCES);

@@ -1,7 +1,7 @@
 //! `--transpose`: by semitones, or to where the singer is at home.
 
 use falsetto_engine::signal::range::{octaves_between, semitones_between};
-use falsetto_engine::stream::{Settings, StreamError, median_f0_hz};
+use falsetto_engine::stream::{MAX_TRANSPOSE_SEMITONES, Settings, StreamError, median_f0_hz};
 use falsetto_engine::voice::VoiceBank;
 
 /// How a take is transposed.
@@ -54,7 +54,9 @@ impl Transpose {
         let [first, second] =
             [settings.singer, settings.second_singer].map(|singer| singers[singer].median_f0_hz.log2());
         let singer_f0_hz = (first + settings.blend * (second - first)).exp2();
-        let semitones = take_f0_hz.map_or(0.0, |take_f0_hz| between(take_f0_hz, singer_f0_hz));
+        let semitones = take_f0_hz.map_or(0.0, |take_f0_hz| {
+            between(take_f0_hz, singer_f0_hz).clamp(-MAX_TRANSPOSE_SEMITONES, MAX_TRANSPOSE_SEMITONES)
+        });
         Ok(Fitted { semitones, take_f0_hz })
     }
 }

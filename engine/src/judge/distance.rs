@@ -26,8 +26,8 @@ pub fn mel_cepstral_distortion_db(one: &[f32], other: &[f32]) -> Option<f64> {
         .zip(&other)
         .filter(|(a, b)| level_db(a).max(level_db(b)) > loudest - LOUD_WITHIN_DB)
         .map(|(a, b)| {
-            // c_n of ln|H| = c_0 + 2 sum c_n cos, from the orthonormal transform of ln|H|^2.
-            let scale = 0.5 / (2.0 * MELS as f64).sqrt();
+            // c_n of ln|H| = c_0 + sum c_n cos, from the orthonormal transform of ln|H|^2.
+            let scale = 1.0 / (2.0 * MELS as f64).sqrt();
             let square: f64 = ORDERS
                 .map(|order| (scale * (cosine_coefficient(a, order) - cosine_coefficient(b, order))).powi(2))
                 .sum();
@@ -57,6 +57,10 @@ pub fn stft_distance(one: &[f32], other: &[f32]) -> Option<f64> {
             whole += a * a;
             logs += ((a + 1e-2).ln() - (b + 1e-2).ln()).abs();
             count += 1.0;
+        }
+        if whole <= 0.0 {
+            // Too short for this window.
+            return None;
         }
         sum += (difference / whole).sqrt() + logs / count;
     }
