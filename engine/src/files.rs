@@ -15,8 +15,9 @@ use thiserror::Error;
 /// Extensions of the files that [`Sound::read`] is tried on when a folder is searched.
 pub const EXTENSIONS: [&str; 10] = ["wav", "wave", "flac", "aif", "aiff", "mp3", "ogg", "oga", "m4a", "mp4"];
 
-/// More channels than this are refused: no take has them, but a broken header may say so.
+/// More channels and higher rates than these are refused: no take has them, but a broken header may say so.
 const LARGEST_CHANNEL_COUNT: usize = 64;
+const LARGEST_RATE_HZ: u32 = 768_000;
 
 /// How samples are stored in a written file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +187,7 @@ fn read_wav(path: &Path) -> Option<Result<Sound, String>> {
 fn read_wav_samples<R: std::io::Read>(mut reader: WavReader<R>) -> Result<Sound, String> {
     let spec = reader.spec();
     let count = usize::from(spec.channels);
-    if count == 0 || count > LARGEST_CHANNEL_COUNT || spec.sample_rate == 0 {
+    if count == 0 || count > LARGEST_CHANNEL_COUNT || !(1..=LARGEST_RATE_HZ).contains(&spec.sample_rate) {
         return Err(format!("its header claims {count} channels at {} Hz", spec.sample_rate));
     }
     let mut channels = vec![Vec::new(); count];
@@ -264,6 +265,9 @@ fn read_any(path: &Path, file: File) -> Result<Sound, FileError> {
     }
     if channels.len() > LARGEST_CHANNEL_COUNT {
         return Err(not_sound(path, format!("it has {} channels", channels.len())));
+    }
+    if rate_hz > LARGEST_RATE_HZ {
+        return Err(not_sound(path, format!("it claims {rate_hz} samples a second")));
     }
     Ok(Sound { rate_hz, channels, encoding })
 }

@@ -28,13 +28,13 @@ mod tests;
 mod timbre;
 
 pub use bits::bits_per_sample;
-pub use contour::{Contour, FRAMES_PER_SECOND};
+pub use contour::Contour;
 pub use distance::{mel_cepstral_distortion_db, stft_distance};
 pub use level::Level;
 pub use melody::Melody;
 pub use recording::Recording;
 pub use report::{Conversion, Reconstruction, Report, Summary};
-pub use spectrum::{CEPSTRA, Cepstra, cepstra};
+pub use spectrum::Cepstra;
 pub use timbre::SingerModels;
 
 /// Rate at which sounds are judged.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use egui::{Button, CentralPanel, Grid, RichText, ScrollArea, Ui};
 use falsetto_engine::signal::range::octaves_between;
-use falsetto_engine::voice::Singer;
+use falsetto_engine::voice::{Card, Singer};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::editor::{SizeConstraints, dpi::LogicalSize};
 use nice_plug::prelude::*;
@@ -77,10 +77,10 @@ impl NiceEguiApp for App {
             ui.heading("Falsetto");
             ui.add_space(4.0);
             let (_, _, bank) = self.voice.view();
-            let singers = bank.as_ref().map_or(&[][..], |bank| &bank.card().singers);
-            self.singers(ui, &setter, singers);
+            let card = bank.as_ref().map(|bank| bank.card());
+            self.singers(ui, &setter, card.map_or(&[], |card| &card.singers));
             ui.separator();
-            self.controls(ui, &setter, singers);
+            self.controls(ui, &setter, card);
             ui.separator();
             let (input_peak, output_peak) = self.board.take_peaks();
             self.input.show(ui, "In", input_peak, FRAME);
@@ -121,7 +121,7 @@ impl App {
         }
     }
 
-    fn controls(&self, ui: &mut Ui, setter: &ParamSetter, singers: &[Singer]) {
+    fn controls(&self, ui: &mut Ui, setter: &ParamSetter, card: Option<&Card>) {
         let params = &self.params;
         Grid::new("controls").num_columns(3).spacing([12.0, 6.0]).show(ui, |ui| {
             ui.label("Second singer");
@@ -132,7 +132,7 @@ impl App {
             ui.end_row();
             ui.label("Transpose");
             ui.add(ParamSlider::for_param(&params.transpose, setter));
-            self.octave_button(ui, setter, singers);
+            self.octave_button(ui, setter, card);
             ui.end_row();
             ui.label("Mix");
             ui.add(ParamSlider::for_param(&params.mix, setter));
@@ -155,23 +155,21 @@ impl App {
         });
     }
 
-    /// Transposes by the octaves that bring what was heard so far to the singer's range.
-    fn octave_button(&self, ui: &mut Ui, setter: &ParamSetter, singers: &[Singer]) {
+    /// Transposes by the octaves that bring what was heard so far to the range of the singer, or of the blend.
+    fn octave_button(&self, ui: &mut Ui, setter: &ParamSetter, card: Option<&Card>) {
         let meters = self.board.stream.lock().as_ref().and_then(|info| info.meters.clone());
         let heard = meters.and_then(|meters| meters.report().take_median_f0_hz);
-        let slot = usize::try_from(self.params.singer.value()).unwrap_or(0);
-        let singer = singers.get(slot).or(singers.last());
         let button = Button::new("Fit octave");
-        let (Some(take_f0_hz), Some(singer)) = (heard, singer) else {
+        let (Some(take_f0_hz), Some(card)) = (heard, card) else {
             ui.add_enabled(false, button)
                 .on_disabled_hover_text("Play the take first: its range is not known.");
             return;
         };
-        let singer_f0_hz = singer.median_f0_hz;
-        let told =
-            format!("The take lies around {take_f0_hz:.0} Hz, {} around {singer_f0_hz:.0} Hz.", singer.name);
+        let settings = self.params.settings();
+        let voice_f0_hz = card.blended_f0_hz(settings.singer, settings.second_singer, settings.blend);
+        let told = format!("The take lies around {take_f0_hz:.0} Hz, the voice around {voice_f0_hz:.0} Hz.");
         if ui.add(button).on_hover_text(told).clicked() {
-            set(setter, &self.params.transpose, octaves_between(take_f0_hz, singer_f0_hz).clamp(-24.0, 24.0));
+            set(setter, &self.params.transpose, octaves_between(take_f0_hz, voice_f0_hz).clamp(-24.0, 24.0));
         }
     }
 }

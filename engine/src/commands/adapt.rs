@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Steps of learning.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 }
 
@@ -39,6 +39,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     if arguments.consent.trim().is_empty() {
         return Err("--consent must say on what consent this voice is used".into());
+    }
+    let singer = NewSinger { name: arguments.name.clone(), consent: arguments.consent.trim().into() };
+    singer.check(&bank).map_err(|error| error.to_string())?;
+    if let Some(folder) = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -59,7 +65,6 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     say!("{}: {:.1} minutes, median F0 {:.0} Hz", arguments.name, corpus.minutes[0], corpus.median_f0_hz[0]);
 
-    let singer = NewSinger { name: arguments.name.clone(), consent: arguments.consent.trim().into() };
     let bar = progress_bar(arguments.steps, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
     let adapted = adapt(&bank, &singer, &recipe, &corpus, &stop, &mut |progress| {
         bar.set_position(progress.step);
@@ -67,6 +72,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
     })
     .map_err(|error| error.to_string())?;
     bar.finish_and_clear();
+    if adapted.steps == 0 {
+        return Err("stopped before anything was learnt; nothing is written".into());
+    }
+    if adapted.steps < arguments.steps {
+        eprintln!("stopped after {} steps", adapted.steps);
+    }
     adapted.bank.save(&arguments.output).map_err(|error| error.to_string())?;
     let (nearest, nearest_bits) = &adapted.nearest;
     say!(

@@ -63,10 +63,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let frames = |known: &Known| -> Cepstra { known.learnt.iter().flat_map(Recording::cepstra).collect() };
     let models = SingerModels::learn(known.iter().map(|k| (k.name.clone(), frames(k))).collect())
         .map_err(|name| format!("{name} has too little voiced sound to be known by: give more recordings"))?;
-    let real: Vec<(String, String)> = known
+    let real: Vec<(String, Option<String>)> = known
         .par_iter()
         .flat_map_iter(|known| known.kept.iter().map(move |clip| (known, clip)))
-        .filter_map(|(known, clip)| Some((known.name.clone(), nearest(&models, clip)?)))
+        .map(|(known, clip)| (known.name.clone(), nearest(&models, clip)))
         .collect();
 
     // Without takes the singers' own recordings are sung by the others.

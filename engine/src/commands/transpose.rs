@@ -50,10 +50,7 @@ impl Transpose {
             Self::Key => semitones_between,
         };
         let take_f0_hz = median_f0_hz(bank, rate_hz, take)?;
-        let singers = &bank.card().singers;
-        let [first, second] =
-            [settings.singer, settings.second_singer].map(|singer| singers[singer].median_f0_hz.log2());
-        let singer_f0_hz = (first + settings.blend * (second - first)).exp2();
+        let singer_f0_hz = bank.card().blended_f0_hz(settings.singer, settings.second_singer, settings.blend);
         let semitones = take_f0_hz.map_or(0.0, |take_f0_hz| {
             between(take_f0_hz, singer_f0_hz).clamp(-MAX_TRANSPOSE_SEMITONES, MAX_TRANSPOSE_SEMITONES)
         });

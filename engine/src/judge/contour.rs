@@ -4,7 +4,7 @@ use super::RATE_HZ;
 use crate::signal::f0::F0Tracker;
 
 /// Frames of a contour.
-pub const FRAMES_PER_SECOND: u32 = 100;
+pub(super) const FRAMES_PER_SECOND: u32 = 100;
 pub(super) const HOP: usize = (RATE_HZ / FRAMES_PER_SECOND) as usize;
 /// Mean squares below this count as this: -70 dB.
 const POWER_FLOOR: f64 = 1e-7;

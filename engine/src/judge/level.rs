@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::contour::{Contour, FRAMES_PER_SECOND};
 use super::spectrum::power_spectra;
 
-/// Samples from here on count as clipped.
-const CLIPPED: f32 = 0.9999;
+/// Samples from here on count as clipped: within 0.1 dB of full scale, which the engine's own limiter nears but never reaches.
+const CLIPPED: f32 = 0.99;
 /// The band ends where the mean spectrum has fallen so far below its peak.
 const BAND_DB: f64 = 60.0;
 const FFT_SAMPLES: usize = 2_048;
@@ -22,7 +22,7 @@ pub struct Level {
     pub loudness_lufs: Option<f64>,
     /// Largest sample in dB of full scale; none for silence.
     pub peak_db: Option<f64>,
-    /// Samples at full scale.
+    /// Samples at full scale, or pressed against the engine's limiter.
     pub clipped_samples: usize,
     /// Samples that are no numbers.
     pub not_finite_samples: usize,

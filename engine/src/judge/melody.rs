@@ -111,6 +111,6 @@ fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
         bb += (b - mean_b).powi(2);
         ab += (a - mean_a) * (b - mean_b);
     }
-    // Deviations below a cent or a tenth of a decibel are no movement.
+    // Deviations below a tenth of a cent or of a decibel are no movement.
     (aa > 1e-2 * count && bb > 1e-2 * count).then(|| ab / (aa * bb).sqrt())
 }

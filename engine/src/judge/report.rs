@@ -154,7 +154,7 @@ pub struct Summary {
     pub real_identified: Option<f64>,
     /// What guessing would give.
     pub chance: f64,
-    /// Mean.
+    /// Mean; the last place for what is too little voiced to tell.
     pub rank: Option<f64>,
     /// Median of the size.
     pub louder_db: Option<f64>,
@@ -173,29 +173,35 @@ pub struct Summary {
 }
 
 impl Report {
-    /// Sums up. `real` are recordings kept from the classifier: the singer, and who it was taken for.
+    /// Sums up. `real` are recordings kept from the classifier: the singer, and who it was taken for, if
+    /// enough of it is voiced to tell.
     pub fn new(
         bank: String,
         bank_hash: String,
         known: Vec<String>,
-        real: &[(String, String)],
+        real: &[(String, Option<String>)],
         conversions: Vec<Conversion>,
         reconstructions: Vec<Reconstruction>,
     ) -> Self {
-        let table = |pairs: &mut dyn Iterator<Item = (&String, &String)>| {
+        let table = |pairs: &[(&String, Option<&String>)]| {
             let mut table = vec![vec![0; known.len()]; known.len()];
             for (singer, nearest) in pairs {
-                let place = |name| known.iter().position(|known| known == name);
-                if let (Some(row), Some(column)) = (place(singer), place(nearest)) {
+                let place = |name: &String| known.iter().position(|known| known == name);
+                if let (Some(row), Some(column)) = (place(singer), nearest.and_then(place)) {
                     table[row][column] += 1;
                 }
             }
             table
         };
-        let real_confusion = table(&mut real.iter().map(|(singer, nearest)| (singer, nearest)));
-        let judged = conversions.iter().filter_map(|c| Some((&c.singer, c.nearest.as_ref()?)));
-        let confusion = table(&mut judged.into_iter());
-        let summary = Summary::new(&conversions, &reconstructions, &confusion, &real_confusion);
+        let real: Vec<_> = real.iter().map(|(singer, nearest)| (singer, nearest.as_ref())).collect();
+        let sung: Vec<_> = conversions.iter().map(|c| (&c.singer, c.nearest.as_ref())).collect();
+        let (real_confusion, confusion) = (table(&real), table(&sung));
+        let summary = Summary {
+            identified: identified(&sung),
+            real_identified: identified(&real),
+            chance: 1.0 / known.len().max(1) as f64,
+            ..Summary::new(&conversions, &reconstructions, known.len())
+        };
         Self { bank, bank_hash, known, real_confusion, confusion, conversions, reconstructions, summary }
     }
 
@@ -206,12 +212,8 @@ impl Report {
 }
 
 impl Summary {
-    fn new(
-        conversions: &[Conversion],
-        reconstructions: &[Reconstruction],
-        confusion: &[Vec<usize>],
-        real_confusion: &[Vec<usize>],
-    ) -> Self {
+    /// All but the identification.
+    fn new(conversions: &[Conversion], reconstructions: &[Reconstruction], known: usize) -> Self {
         let median = |value: &dyn Fn(&Conversion) -> Option<f64>| {
             let mut values: Vec<f64> = conversions.iter().filter_map(value).collect();
             values.sort_by(f64::total_cmp);
@@ -233,10 +235,8 @@ impl Summary {
             voicing_error: median(&|c| Some(c.melody.voicing_error)),
             envelope_correlation: median(&|c| c.melody.envelope_correlation),
             worst_lag_ms: largest(&|c| Some(c.melody.lag_ms.abs())),
-            identified: diagonal_share(confusion),
-            real_identified: diagonal_share(real_confusion),
-            chance: 1.0 / confusion.len().max(1) as f64,
-            rank: mean(conversions.iter().filter_map(|c| c.rank).map(|rank| rank as f64).collect()),
+            // An output that is too little voiced to tell is like nobody: the last place.
+            rank: mean(conversions.iter().map(|c| c.rank.unwrap_or(known) as f64).collect()),
             louder_db: median(&|c| c.louder_db.map(f64::abs)),
             loudest_in_silence_db: largest(&|c| c.loudest_in_silence_db.map(f64::from)),
             clipped_samples: conversions.iter().map(|c| c.level.clipped_samples).sum(),
@@ -244,13 +244,13 @@ impl Summary {
             bits_per_sample: of_clips(|clip| clip.bits_per_sample),
             mel_cepstral_distortion_db: of_clips(|clip| clip.mel_cepstral_distortion_db),
             stft_distance: of_clips(|clip| clip.stft_distance),
+            ..Self::default()
         }
     }
 }
 
-/// Share of a table's entries that lie on its diagonal.
-fn diagonal_share(table: &[Vec<usize>]) -> Option<f64> {
-    let all: usize = table.iter().flatten().sum();
-    let right: usize = table.iter().enumerate().map(|(place, row)| row[place]).sum();
-    (all > 0).then(|| right as f64 / all as f64)
+/// Share of sounds that are nearest to their singer; one that cannot be told is not.
+fn identified(sounds: &[(&String, Option<&String>)]) -> Option<f64> {
+    let right = sounds.iter().filter(|(singer, nearest)| *nearest == Some(singer)).count();
+    (!sounds.is_empty()).then(|| right as f64 / sounds.len() as f64)
 }

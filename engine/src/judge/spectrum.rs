@@ -6,9 +6,9 @@ use super::RATE_HZ;
 use super::contour::{Contour, HOP};
 
 /// Coefficients of a cepstrum: the second to the seventeenth; the first is the level.
-pub const CEPSTRA: usize = 16;
+pub(super) const CEPSTRA: usize = 16;
 /// Mel cepstra of some frames.
-pub type Cepstra = Vec<[f64; CEPSTRA]>;
+pub type Cepstra = Vec<[f64; 16]>;
 
 const MELS: usize = 32;
 const FFT_SAMPLES: usize = 512;
@@ -89,7 +89,7 @@ pub(super) fn cosine_coefficient(values: &[f64], order: usize) -> f64 {
 }
 
 /// Mel cepstra of the loud voiced frames of a sound at the judge's rate.
-pub fn cepstra(samples: &[f32], contour: &Contour) -> Cepstra {
+pub(super) fn cepstra(samples: &[f32], contour: &Contour) -> Cepstra {
     let spectra = power_spectra(samples, FFT_SAMPLES, HOP);
     let mels = log_mel(&spectra, &mel_bands(MELS, FFT_SAMPLES, HIGHEST_HZ), 1e-10);
     let levels: Vec<f64> = mels.iter().map(|mel| mel.iter().sum::<f64>() / MELS as f64).collect();

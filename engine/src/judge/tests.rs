@@ -1,3 +1,4 @@
+use super::spectrum::{CEPSTRA, cepstra};
 use super::*;
 use crate::voice::VoiceBank;
 
@@ -156,7 +157,7 @@ fn levels_are_those_of_the_standard() {
     // The first and the last window are cut, which widens the line.
     assert!((990.0..1_500.0).contains(&level.bandwidth_hz), "{} Hz", level.bandwidth_hz);
     assert_eq!((level.clipped_samples, level.not_finite_samples), (0, 0));
-    let bad = [0.0, 1.0, -1.0, f32::NAN, 0.5, f32::INFINITY];
+    let bad = [0.0, 1.0, -0.995, f32::NAN, 0.5, f32::INFINITY];
     let level = Level::of(&bad, 48_000);
     assert_eq!((level.clipped_samples, level.not_finite_samples), (2, 2));
     assert_eq!(Level::of(&[0.0; 48_000], 48_000).loudness_lufs, None);
@@ -205,10 +206,12 @@ fn a_report_counts_and_shows_what_it_was_given() {
     assert_eq!(conversions[0].margin.map(f64::abs), conversions[1].margin.map(f64::abs));
     conversions[0].output_sound = "sounds/x.wav".into();
     let selves = vec![Reconstruction::judge(&take, &take, "bob", Some(4.5))];
-    let real = vec![("bob".to_string(), "bob".to_string()), ("bob".to_string(), "<ann>".to_string())];
+    let bob = || "bob".to_string();
+    let real = vec![(bob(), Some(bob())), (bob(), Some("<ann>".into())), (bob(), None), (bob(), None)];
     let report = Report::new("test".into(), "hash".into(), names.to_vec(), &real, conversions, selves);
     assert_eq!(report.summary.identified, Some(0.5));
-    assert_eq!(report.summary.real_identified, Some(0.5));
+    // Who cannot be told is not identified.
+    assert_eq!(report.summary.real_identified, Some(0.25));
     assert_eq!(report.real_confusion, [[0, 0], [1, 1]]);
     assert_eq!(report.summary.rank, Some(1.5));
     assert_eq!(report.summary.bits_per_sample, Some(4.5));

@@ -28,6 +28,24 @@ pub struct NewSinger {
     pub consent: String,
 }
 
+impl NewSinger {
+    /// Whether a bank can take the singer in, before anything is learnt.
+    pub fn check(&self, bank: &VoiceBank) -> Result<(), TrainError> {
+        self.card(bank.card(), 1.0, 220.0).check().map_err(|reason| TrainError::NewSinger { reason })
+    }
+
+    fn card(&self, old: &Card, minutes: f32, median_f0_hz: f32) -> Card {
+        let mut card = Card {
+            name: format!("{}+{}", old.name, self.name),
+            trained_on: format!("{}; {} from {minutes:.1} minutes", old.trained_on, self.name),
+            consent: format!("{} {}: {}", old.consent, self.name, self.consent),
+            ..old.clone()
+        };
+        card.singers.push(Singer { name: self.name.clone(), median_f0_hz });
+        card
+    }
+}
+
 /// What came of it.
 pub struct Adapted {
     /// The bank with the new singer at its end.
@@ -36,6 +54,8 @@ pub struct Adapted {
     pub bits: f32,
     /// The same for the nearest of the singers that the bank had.
     pub nearest: (String, f32),
+    /// Steps that were made.
+    pub steps: u64,
 }
 
 /// The recipe that recordings are read and learnt by for a bank. Steps are a matter of patience.
@@ -125,6 +145,7 @@ pub fn adapt(
     let mut average = embeddings[old * width..].to_vec();
     let nobody = SungByBlends::default();
     let training = &recipe.training;
+    let mut steps = 0;
     for step in 0..training.steps {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -143,8 +164,9 @@ pub fn adapt(
         for (mean, value) in average.iter_mut().zip(&values[old * width..]) {
             *mean += (1.0 - training.average_decay) * (value - *mean);
         }
+        steps = step + 1;
         progress(Progress {
-            step: step + 1,
+            step: steps,
             steps: training.steps,
             bits,
             validation_bits: None,
@@ -157,15 +179,9 @@ pub fn adapt(
 
     let minutes = corpus.minutes.first().copied().unwrap_or(0.0);
     let median_f0_hz = corpus.median_f0_hz.first().copied().unwrap_or(220.0);
-    let mut card = Card {
-        name: format!("{}+{}", card.name, singer.name),
-        trained_on: format!("{}; {} from {minutes:.1} minutes", card.trained_on, singer.name),
-        consent: format!("{} {}: {}", card.consent, singer.name, singer.consent),
-        ..card.clone()
-    };
-    card.singers.push(Singer { name: singer.name.clone(), median_f0_hz });
+    let card = singer.card(card, minutes, median_f0_hz);
     let mut tensors = parameters.values()?;
     tensors.insert(EMBEDDING.into(), embeddings);
     let nearest = (bank.card().singers[nearest].name.clone(), known[nearest]);
-    Ok(Adapted { bank: VoiceBank::new(card, tensors)?, bits, nearest })
+    Ok(Adapted { bank: VoiceBank::new(card, tensors)?, bits, nearest, steps })
 }

@@ -32,6 +32,12 @@ pub enum TrainError {
     /// A preview that was to be rendered.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A singer who cannot come into a bank.
+    #[error("the bank cannot take this singer in: {reason}")]
+    NewSinger {
+        /// What the new card would have wrong.
+        reason: String,
+    },
     /// The output folder.
     #[error("output folder {path}: {source}")]
     Output {

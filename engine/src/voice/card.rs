@@ -42,6 +42,16 @@ pub struct Card {
     pub consent: String,
 }
 
+impl Card {
+    /// Median F0 in Hz of a blend, between the singers' own in the logarithm as its embedding is between theirs; a singer past
+    /// the last counts as the last.
+    pub fn blended_f0_hz(&self, singer: usize, second_singer: usize, blend: f32) -> f32 {
+        let last = self.singers.len().saturating_sub(1);
+        let log = |singer: usize| self.singers.get(singer.min(last)).map_or(0.0, |s| s.median_f0_hz.log2());
+        (log(singer) + blend * (log(second_singer) - log(singer))).exp2()
+    }
+}
+
 /// One singer of a bank.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -65,7 +65,9 @@ fn sounds_that_are_none_are_refused() {
     let mut not_a_number = take(4_800);
     not_a_number[2_400] = f32::NAN;
     write_wav(&place.path("nan.wav"), 48_000, &[not_a_number]).expect("the file is written");
+    write_wav(&place.path("fast.wav"), 3_999_999_999, &[take(4_800)]).expect("the file is written");
     let inputs = [
+        ("a rate that no take has", place.path("fast.wav")),
         ("a text", place.with_file("text.wav", b"This is a letter, not a sound.\n")),
         ("an empty file", place.with_file("empty.wav", b"")),
         ("a header alone", place.with_file("header.wav", &bytes[..20])),
@@ -144,6 +146,7 @@ fn singers_that_cannot_come_in_are_refused() {
     for (name, consent, folder, word) in [
         (known.as_str(), "mine", place.path("out"), "already"),
         ("new", " ", place.path("out"), "--consent"),
+        ("two\nlines", "mine", place.path("out"), "cannot take this singer in"),
         ("new", "mine", place.path("nowhere"), "nowhere"),
         ("new", "mine", place.path("out"), "usable clips"),
     ] {

@@ -153,7 +153,7 @@ fn conversion(page: &mut String, pair: &Conversion) {
     );
 }
 
-/// The two contours, an inch a second.
+/// The two contours, an inch a second or what fits.
 fn picture(contours: &[Vec<f32>; 2]) -> String {
     let voiced = || contours.iter().flatten().copied().filter(|f0_hz| *f0_hz > 0.0);
     let (low, high) = (voiced().fold(f32::MAX, f32::min).log2(), voiced().fold(f32::MIN, f32::max).log2());
@@ -166,7 +166,7 @@ fn picture(contours: &[Vec<f32>; 2]) -> String {
     for (contour, colour) in contours.iter().zip(["#999", "#d0402a"]) {
         let mut path = String::new();
         let mut before = 0.0;
-        for (frame, f0_hz) in contour.iter().enumerate().filter(|(_, f0_hz)| **f0_hz >= 0.0) {
+        for (frame, f0_hz) in contour.iter().enumerate() {
             if *f0_hz > 0.0 {
                 let x = frame as f32 / frames as f32 * width;
                 let y = HEIGHT * (0.95 - 0.9 * (f0_hz.log2() - low) / (high - low).max(0.1));
