@@ -206,8 +206,8 @@ impl Middle for Networks {
 
 /// Hops in a row after which sound that is far too loud is taken for a squeal.
 const LOUD_HOPS: u32 = 3;
-/// Mean square of the sound over the one that was asked for (9.5 dB).
-const LOUD_RATIO: f32 = 9.0;
+/// Mean square of the sound over the one that was asked for (6 dB).
+const LOUD_RATIO: f32 = 4.0;
 /// What is below -40 dB is no squeal, whatever was asked for.
 const LOUD_FLOOR: f32 = 1e-4;
 /// Voiced hops in a row after which rough sound is taken for noise that feeds itself.
