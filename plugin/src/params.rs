@@ -91,8 +91,8 @@ impl FalsettoParams {
             singer: usize::try_from(self.singer.value()).unwrap_or(0),
             second_singer: usize::try_from(self.second_singer.value()).unwrap_or(0),
             blend: self.blend.value(),
-            // Whole cents, as a person who types the same into the command has it, and not what is left of them on the way
-            // through the host's share of the range.
+            // Whole cents, as a person types them into the command, whatever the way through the host's share of the range
+            // leaves of them.
             transpose_semitones: (self.transpose.value() * 100.0).round() / 100.0,
             air: self.air.value(),
             seed: u64::try_from(self.seed.value()).unwrap_or(0),
