@@ -18,6 +18,7 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
         sample_rate_hz: 16_000,
         hop_samples: 160,
         pre_emphasis: 0.85,
+        f0_decision_ms: 20,
         latent_size: 16,
         singer_embedding_size: 32,
         condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 8, frame_channels: 128 },

@@ -39,6 +39,7 @@ fn decoding_never_allocates() {
         sample_rate_hz: 16_000,
         hop_samples: 64,
         pre_emphasis: 0.85,
+        f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 2,
         condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 4, frame_channels: 16 },

@@ -54,6 +54,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
         sample_rate_hz: 16_000,
         hop_samples: 160,
         pre_emphasis: 0.85,
+        f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 3,
         condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 2, frame_channels: 8 },

@@ -20,7 +20,7 @@ PEAK_DB = -3.0
 LOWEST_CREST = 0.04  # RMS over peak: below it a stray click outweighs the song
 RANDOM_MELODIES = 0.25  # share of them
 FAILURES_AT_MOST = 50
-WIDE_SHIFT = (-12, 6)  # semitones, the last one excluded: how far Sinsy is moved for the wide register
+WIDE_SHIFT = (-14, 9)  # semitones, the last one excluded: how far Sinsy is moved for the wide register
 
 
 def make_singer(name, out, minutes, wide, seed):

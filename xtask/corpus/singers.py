@@ -24,7 +24,7 @@ class Singer:
     @property
     def wide_range(self):
         """Far beyond the natural range, so that a model meets every singer on every note that a take may have."""
-        return (40, 74) if self.sex == "m" else (46, 80)
+        return (38, 79) if self.sex == "m" else (44, 84)
 
 
 CMU_CSTR = "permissive (CMU/CSTR, X11-like)"

@@ -37,6 +37,7 @@ impl Size {
             sample_rate_hz: 16_000,
             hop_samples: self.hop,
             pre_emphasis: 0.85,
+            f0_decision_ms: 20,
             latent_size: 5,
             singer_embedding_size: 3,
             condition: ConditionConfig {

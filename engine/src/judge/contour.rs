@@ -1,7 +1,7 @@
 //! F0 and level of a sound.
 
 use super::RATE_HZ;
-use crate::signal::f0::F0Tracker;
+use crate::signal::f0::{F0Tracker, PATIENT_DECISION_MS};
 
 /// Frames of a contour.
 pub(super) const FRAMES_PER_SECOND: u32 = 100;
@@ -22,7 +22,7 @@ impl Contour {
     /// Of a mono sound at the judge's rate. The last, incomplete hop is left out.
     pub fn of(samples: &[f32]) -> Self {
         let frames = samples.len() / HOP;
-        let mut tracker = F0Tracker::new(RATE_HZ, HOP);
+        let mut tracker = F0Tracker::new(RATE_HZ, HOP, PATIENT_DECISION_MS);
         let silence = [0.0; HOP];
         let tail = std::iter::repeat_n(silence.as_slice(), tracker.look_ahead_hops());
         let hops = samples[..frames * HOP].chunks(HOP).chain(tail);

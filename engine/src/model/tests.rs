@@ -19,6 +19,7 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
         sample_rate_hz: 16_000,
         hop_samples: 40,
         pre_emphasis: 0.85,
+        f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 3,
         condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 3, frame_channels: 9 },

@@ -67,7 +67,8 @@ impl Analyzer {
             _ => None,
         };
         // The running mean counts voiced frames only, so mel frames need the tracker even where the decoder does not.
-        let tracker = (config.condition.f0 || mels.is_some()).then(|| F0Tracker::new(rate, hop_samples));
+        let tracker = (config.condition.f0 || mels.is_some())
+            .then(|| F0Tracker::new(rate, hop_samples, config.f0_decision_ms));
         let window_future = window_samples - window_samples / 2;
         let look_ahead_hops = match &tracker {
             Some(tracker) => tracker.look_ahead_hops(),
@@ -178,6 +179,7 @@ mod tests {
             sample_rate_hz: 16_000,
             hop_samples,
             pre_emphasis: 0.85,
+            f0_decision_ms: 20,
             latent_size: 8,
             singer_embedding_size: 4,
             condition: ConditionConfig { f0, loudness: true, excitation_harmonics: 0, frame_channels: 8 },

@@ -17,8 +17,8 @@ pub const MAX_F0_HZ: f32 = 1_100.0;
 
 /// How far past a hop's centre its windows may reach, in seconds.
 const REACH_SECONDS: f64 = 0.015;
-/// How long a decision may wait for what follows, in seconds; rounded to hops, at least one.
-const DECISION_SECONDS: f64 = 0.02;
+/// A decision that may wait this long finds the right octave at nearly every onset.
+pub const PATIENT_DECISION_MS: u32 = 20;
 
 /// The pitch of one hop, at the hop's centre.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,15 +40,17 @@ pub struct F0Tracker {
 }
 
 impl F0Tracker {
-    /// A tracker for hops of `hop_samples` at `sample_rate_hz` (8 to 48 kHz).
-    pub fn new(sample_rate_hz: u32, hop_samples: usize) -> Self {
+    /// A tracker for hops of `hop_samples` at `sample_rate_hz` (8 to 48 kHz). A decision waits for the hops of the next
+    /// `decision_ms`, rounded to hops, at least one of them unless it is 0.
+    pub fn new(sample_rate_hz: u32, hop_samples: usize, decision_ms: u32) -> Self {
         let rate = f64::from(sample_rate_hz);
         let hop_samples = hop_samples.max(1);
         let hop_seconds = hop_samples as f64 / rate;
         let reach = (REACH_SECONDS * rate).round() as usize;
         let after_centre = hop_samples - hop_samples / 2;
         let reach_hops = reach.saturating_sub(after_centre).div_ceil(hop_samples);
-        let decision_hops = ((DECISION_SECONDS / hop_seconds).round() as usize).max(1);
+        let decision_hops = (f64::from(decision_ms) / 1_000.0 / hop_seconds).round() as usize;
+        let decision_hops = decision_hops.max(usize::from(decision_ms > 0));
         let band = Band::new(sample_rate_hz, 2 * reach + (reach_hops + 2) * hop_samples);
         let half_span =
             reach.min(after_centre + reach_hops * hop_samples).saturating_sub(band.delay_samples());

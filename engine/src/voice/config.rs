@@ -21,12 +21,21 @@ pub struct ModelConfig {
     pub latent_size: usize,
     /// Width of a singer's embedding.
     pub singer_embedding_size: usize,
+    /// How long the pitch of a hop may wait for the hops after it before it is decided, in milliseconds, rounded to hops.
+    /// It is a part of the latency.
+    #[serde(default = "default_f0_decision_ms")]
+    pub f0_decision_ms: u32,
     /// What the decoder is told besides latent and singer.
     pub condition: ConditionConfig,
     /// From the take to latent frames.
     pub encoder: EncoderConfig,
     /// From latent frames to samples.
     pub decoder: DecoderConfig,
+}
+
+/// What banks were trained with before it could be chosen.
+fn default_f0_decision_ms() -> u32 {
+    20
 }
 
 /// Extra conditioning of the decoder, each switchable.
@@ -137,6 +146,7 @@ impl ModelConfig {
         within("hop_samples", self.hop_samples, 16, 4_096)?;
         within("latent_size", self.latent_size, 1, 1_024)?;
         within("singer_embedding_size", self.singer_embedding_size, 1, 1_024)?;
+        within("f0_decision_ms", self.f0_decision_ms as usize, 0, 100)?;
         within("condition.excitation_harmonics", self.condition.excitation_harmonics, 0, 64)?;
         within("condition.frame_channels", self.condition.frame_channels, 1, 2_048)?;
         if !(0.0..1.0).contains(&self.pre_emphasis) {

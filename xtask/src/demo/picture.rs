@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use falsetto_engine::signal::f0::F0Tracker;
+use falsetto_engine::signal::f0::{F0Tracker, PATIENT_DECISION_MS};
 use plotters::prelude::*;
 use realfft::RealFftPlanner;
 
@@ -85,7 +85,7 @@ fn draw_spectrogram<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) ->
 fn draw_f0<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) -> Drawn<'a> {
     let (width, height) = panel.dim_in_pixel();
     let hop = (f64::from(sample_rate_hz) * F0_HOP_SECONDS) as usize;
-    let mut tracker = F0Tracker::new(sample_rate_hz, hop);
+    let mut tracker = F0Tracker::new(sample_rate_hz, hop, PATIENT_DECISION_MS);
     let silence = vec![0.0; hop];
     let look_ahead = tracker.look_ahead_hops();
     let hops = sound.chunks_exact(hop).chain(std::iter::repeat_n(silence.as_slice(), look_ahead));

@@ -27,7 +27,7 @@ fn noise(samples: usize, amplitude: f32) -> Vec<f32> {
 }
 
 fn track(rate: u32, hop: usize, sound: &[f32]) -> Vec<Pitch> {
-    let mut tracker = F0Tracker::new(rate, hop);
+    let mut tracker = F0Tracker::new(rate, hop, PATIENT_DECISION_MS);
     let mut padded = sound.to_vec();
     padded.truncate(sound.len() / hop * hop);
     let hops = padded.len() / hop;
@@ -142,10 +142,10 @@ fn voicing_turns_within_a_hop_or_two_and_survives_noise_and_quiet() {
 #[test]
 fn looks_ahead_three_hops_of_ten_milliseconds_and_restarts_like_new() {
     for rate in [8_000, 16_000, 24_000, 44_100, 48_000] {
-        assert_eq!(F0Tracker::new(rate, rate as usize / 100).look_ahead_hops(), 3);
+        assert_eq!(F0Tracker::new(rate, rate as usize / 100, PATIENT_DECISION_MS).look_ahead_hops(), 3);
     }
     let sound = voice(16_000, 0.5, 1, |t| 200.0 + 100.0 * t);
-    let mut tracker = F0Tracker::new(16_000, 160);
+    let mut tracker = F0Tracker::new(16_000, 160, PATIENT_DECISION_MS);
     let first: Vec<Option<Pitch>> = sound.chunks_exact(160).map(|hop| tracker.push(hop)).collect();
     assert_eq!(first.iter().take_while(|pitch| pitch.is_none()).count(), 3);
     tracker.reset();

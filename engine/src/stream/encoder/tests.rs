@@ -8,6 +8,7 @@ fn config(encoder: EncoderConfig, hop_samples: usize) -> ModelConfig {
         sample_rate_hz: 16_000,
         hop_samples,
         pre_emphasis: 0.85,
+        f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 2,
         condition: ConditionConfig { f0: false, loudness: false, excitation_harmonics: 0, frame_channels: 1 },
