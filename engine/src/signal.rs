@@ -3,6 +3,7 @@
 //! ```text
 //! mu_law     the 256 codes that the decoder draws from
 //! emphasis   the first-order filters around them
+//! low_cut    takes out what lies below the fundamental
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
 //! f0         the fundamental of a singing voice, and whether there is one
@@ -18,6 +19,7 @@ pub mod analysis;
 pub mod emphasis;
 pub mod f0;
 pub mod loudness;
+pub mod low_cut;
 pub mod mel;
 pub mod mu_law;
 pub mod range;

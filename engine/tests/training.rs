@@ -286,4 +286,16 @@ fn what_cannot_be_trained_on_is_said() {
     let other = self::recipe(folder.path(), |text| text.replace("latent_size = 4", "latent_size = 5"));
     let error = Trainer::new(&other, &loaded, &out).err().unwrap().to_string();
     assert!(error.contains("does not belong to this run"), "{error}");
+
+    // A singer's home is the singer's, whatever the audio's median is; a name that no one has is a slip of the pen.
+    let at_home = |name: &str| {
+        let home = format!("trained_on = \"pulse trains\"\nhome_f0_hz = {{ {name} = 99.0 }}");
+        self::recipe(folder.path(), |text| text.replace("trained_on = \"pulse trains\"", &home))
+    };
+    let error = Trainer::new(&at_home("lwo"), &loaded, &out).err().unwrap().to_string();
+    assert!(error.contains("names lwo") && error.contains("high, low"), "{error}");
+    let (summary, _) = train(&at_home("low"), &loaded, &out, 2);
+    let singers = VoiceBank::load(&summary.bank).unwrap().card().singers.clone();
+    assert_eq!((singers[1].name.as_str(), singers[1].median_f0_hz), ("low", 99.0));
+    assert!(singers[0].median_f0_hz > 140.0, "{singers:?}");
 }

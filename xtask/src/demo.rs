@@ -6,6 +6,9 @@ mod picture;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use falsetto_engine::signal::range::octaves_between;
+use falsetto_engine::stream::median_f0_hz;
+use falsetto_engine::voice::VoiceBank;
 use falsetto_tests::clap_host::Module;
 use falsetto_tests::command::{read_wav, write_wav};
 use falsetto_tests::play::Plan;
@@ -16,6 +19,7 @@ use crate::{bundle, workspace};
 
 const BLOCK_SAMPLES: usize = 1024;
 const SINGER: &str = "Singer";
+const TRANSPOSE: &str = "Transpose";
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -31,6 +35,7 @@ pub struct Arguments {
 struct Conversion {
     take: String,
     singer: String,
+    transpose_semitones: f32,
     latency_samples: usize,
     sample_rate_hz: u32,
     real_time_factor: f64,
@@ -44,13 +49,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     make_folder(&folder)?;
     let takes = takes_in(&root().join(&arguments.takes))?;
     let module = Module::open(&bundles.join("Falsetto.clap"))?;
+    let bank = VoiceBank::default_bank()?;
     let mut conversions = Vec::new();
     for take in &takes {
         for singer in module.instance()?.choices(SINGER)? {
             if arguments.singer.as_ref().is_some_and(|only| *only != singer) {
                 continue;
             }
-            let conversion = convert(&module, take, &singer, &folder)?;
+            let conversion = convert(&module, &bank, take, &singer, &folder)?;
             println!("{} -> {} ({:.2} x real time)", conversion.take, singer, conversion.real_time_factor);
             conversions.push(conversion);
         }
@@ -71,7 +77,20 @@ fn takes_in(folder: &Path) -> Result<Vec<PathBuf>> {
     if takes.is_empty() { Err(ChoreError::NoTakes(folder.into())) } else { Ok(takes) }
 }
 
-fn convert(module: &Module, take: &Path, singer: &str, folder: &Path) -> Result<Conversion> {
+/// Octaves, in semitones, that bring the take nearest to where the singer is at home: what *Fit octave* does in the editor.
+fn fitted_octave(bank: &VoiceBank, singer: &str, rate_hz: u32, take: &[f32]) -> Result<f32> {
+    let home = bank.card().singers.iter().find(|known| known.name == singer).map(|known| known.median_f0_hz);
+    let take = median_f0_hz(bank, rate_hz, take)?;
+    Ok(take.zip(home).map_or(0.0, |(take, home)| octaves_between(take, home)))
+}
+
+fn convert(
+    module: &Module,
+    bank: &VoiceBank,
+    take: &Path,
+    singer: &str,
+    folder: &Path,
+) -> Result<Conversion> {
     let wav = |path: &Path| {
         let path = path.to_owned();
         move |source| ChoreError::Wav { path, source }
@@ -79,6 +98,9 @@ fn convert(module: &Module, take: &Path, singer: &str, folder: &Path) -> Result<
     let (sample_rate_hz, input) = read_wav(take).map_err(wav(take))?;
     let mut instance = module.instance()?;
     instance.set_by_name(SINGER, singer)?;
+    let transpose_semitones = fitted_octave(bank, singer, sample_rate_hz, &input[0])?;
+    let transpose = instance.parameter(TRANSPOSE)?.id;
+    instance.set(transpose, f64::from(transpose_semitones))?;
     let played = instance.bounce(&input, &Plan::offline(f64::from(sample_rate_hz), BLOCK_SAMPLES))?;
     let name = take.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let seconds = input.first().map_or(0, Vec::len) as f64 / f64::from(sample_rate_hz);
@@ -90,6 +112,7 @@ fn convert(module: &Module, take: &Path, singer: &str, folder: &Path) -> Result<
     Ok(Conversion {
         take: name,
         singer: singer.to_owned(),
+        transpose_semitones,
         latency_samples: played.latency_samples,
         sample_rate_hz,
         real_time_factor: played.elapsed.as_secs_f64() / seconds.max(f64::MIN_POSITIVE),
@@ -98,12 +121,12 @@ fn convert(module: &Module, take: &Path, singer: &str, folder: &Path) -> Result<
 
 fn print_table(conversions: &[Conversion]) {
     let width = conversions.iter().map(|c| c.take.len()).max().unwrap_or(0).max(4);
-    println!("\n{:width$}  {:<12}  latency samples      ms  real-time factor", "take", "singer");
+    println!("\n{:width$}  {:<12}  transposed  latency samples      ms  real-time factor", "take", "singer");
     for c in conversions {
         let milliseconds = 1000.0 * c.latency_samples as f64 / f64::from(c.sample_rate_hz);
         println!(
-            "{:width$}  {:<12}  {:>15}  {milliseconds:>6.1}  {:>16.2}",
-            c.take, c.singer, c.latency_samples, c.real_time_factor
+            "{:width$}  {:<12}  {:>+10}  {:>15}  {milliseconds:>6.1}  {:>16.2}",
+            c.take, c.singer, c.transpose_semitones, c.latency_samples, c.real_time_factor
         );
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use falsetto_engine::stream::StreamError;
+use falsetto_engine::voice::VoiceError;
 use falsetto_tests::play::HostError;
 use thiserror::Error;
 
@@ -31,6 +33,10 @@ pub enum ChoreError {
     NoTakes(PathBuf),
     #[error("the demo: {0}")]
     Host(#[from] HostError),
+    #[error("the built-in bank: {0}")]
+    Voice(#[from] VoiceError),
+    #[error("the demo: {0}")]
+    Stream(#[from] StreamError),
     #[error("{failed} of {steps} steps failed: {names}")]
     Steps { failed: usize, steps: usize, names: String },
 }

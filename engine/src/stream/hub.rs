@@ -16,11 +16,11 @@
 //! `b` samples, `b` at most the block bound `B`. At a call the engine has had everything before this call's first
 //! sample `p`, the newest `b` samples of it for one period. If it needs less than a period for them, the output up to
 //! `p` is there and `b` samples of it are consumed: `hand_off >= b` suffices. If it needs longer, say `d > b`, what had
-//! arrived by then is at least `p - d`, so `b + d` suffices. A burst of work is at most one hop (10 ms) plus a block,
-//! at a load below one, so `d` is below 10 ms for small blocks, and `b + d` stays below `B` (21 ms), and for `b`
-//! near `B` the period itself is longer than `d`. The allowance on top pays for the engine's polling step and its
-//! wake-up. `B` does not follow the host's block size below 1024 samples at 48 kHz, so that the latency that a project
-//! was mixed with does not move with a buffer setting.
+//! arrived by then is at least `p - d`, so `b + d` suffices. A burst of work is one hop of 10 ms, so `d` is ten
+//! milliseconds times the load: at a load of 0.7 `b + d` is within the hand-off for every `b` up to 5.6 ms, and a longer
+//! `b` is a longer period. The allowance on top of `B` pays for the engine's polling step and its wake-up. `B` does not
+//! follow the host's block size below 512 samples at 48 kHz, so that the latency that a project was mixed with does not
+//! move with the buffer settings that people sing with.
 //!
 //! **Late work.** A result is late when the audio side has already given out its position. What is late is thrown away
 //! when it comes; the gap is faded to the dry signal (`Presence`). As long as the backlog can be caught up sooner than
@@ -124,7 +124,7 @@ pub struct StreamConfig {
 pub struct LatencyParts {
     /// The worker's own: resampling, analysis windows, the hop, look-ahead.
     pub worker_samples: usize,
-    /// Largest block that is served in time: the host's largest, at least 1024 samples scaled from 48 kHz.
+    /// Largest block that is served in time: the host's largest, at least 512 samples scaled from 48 kHz.
     pub block_samples: usize,
     /// What the engine may be late on top: its polling step and its wake-up, 2 ms.
     pub compute_samples: usize,
@@ -136,7 +136,7 @@ impl LatencyParts {
         let rate = host_rate_hz as usize;
         Self {
             worker_samples,
-            block_samples: max_block_samples.max((1024 * rate).div_ceil(48_000)),
+            block_samples: max_block_samples.max((512 * rate).div_ceil(48_000)),
             compute_samples: (2 * rate).div_ceil(1000),
         }
     }

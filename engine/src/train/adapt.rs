@@ -2,6 +2,7 @@
 //!
 //! What the other singers sound like cannot change: not a bit of what they are made of is touched.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
@@ -68,6 +69,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             notices: card.notices.clone(),
             consent: card.consent.clone(),
             trained_on: card.trained_on.clone(),
+            home_f0_hz: BTreeMap::new(),
         },
         model: card.model.clone(),
         sampling: card.sampling,

@@ -32,6 +32,14 @@ pub enum TrainError {
     /// A preview that was to be rendered.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The recipe says something of a singer whom the audio does not have.
+    #[error("the recipe's card.home_f0_hz names {name}, who is not in the training audio; there are {known}")]
+    UnknownSinger {
+        /// The singer.
+        name: String,
+        /// Who is there.
+        known: String,
+    },
     /// A singer who cannot come into a bank.
     #[error("the bank cannot take this singer in: {reason}")]
     NewSinger {

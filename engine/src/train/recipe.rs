@@ -1,5 +1,6 @@
 //! A recipe: a TOML file with the model's sizes and everything the trainer does.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,10 @@ pub struct CardConfig {
     pub consent: String,
     /// What it was trained on, in words.
     pub trained_on: String,
+    /// Where a singer is at home, in Hz, if the audio goes far beyond that: the card then gives this in place of the audio's
+    /// median F0.
+    #[serde(default)]
+    pub home_f0_hz: BTreeMap<String, f32>,
 }
 
 /// The training loop.

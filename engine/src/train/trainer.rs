@@ -80,6 +80,9 @@ struct Round {
 impl<'a> Trainer<'a> {
     /// A run in `folder`: goes on from its checkpoint if there is one, starts anew otherwise.
     pub fn new(recipe: &'a Recipe, corpus: &'a Corpus, folder: &Path) -> Result<Self, TrainError> {
+        if let Some(name) = recipe.card.home_f0_hz.keys().find(|name| !corpus.singers.contains(name)) {
+            return Err(TrainError::UnknownSinger { name: name.clone(), known: corpus.singers.join(", ") });
+        }
         std::fs::create_dir_all(folder.join("previews"))
             .map_err(|source| TrainError::Output { path: folder.into(), source })?;
         let singers = corpus.singers.len();
@@ -360,7 +363,10 @@ impl<'a> Trainer<'a> {
             format_version: FORMAT_VERSION,
             name: card.name.clone(),
             singers: singers
-                .map(|(name, &median_f0_hz)| Singer { name: name.clone(), median_f0_hz })
+                .map(|(name, median_f0_hz)| {
+                    let home = card.home_f0_hz.get(name).unwrap_or(median_f0_hz);
+                    Singer { name: name.clone(), median_f0_hz: *home }
+                })
                 .collect(),
             model: self.recipe.model.clone(),
             sampling: self.recipe.sampling,

@@ -154,6 +154,20 @@ fn looks_ahead_three_hops_of_ten_milliseconds_and_restarts_like_new() {
 }
 
 #[test]
+fn a_decision_that_does_not_wait_looks_one_hop_ahead_and_is_right_in_steady_sound() {
+    let (rate, hop) = (16_000, 160);
+    for (decision_ms, look_ahead_hops) in [(0, 1), (4, 2), (10, 2), (20, 3), (50, 6)] {
+        assert_eq!(F0Tracker::new(rate, hop, decision_ms).look_ahead_hops(), look_ahead_hops);
+    }
+    let mut tracker = F0Tracker::new(rate, hop, 0);
+    let sound = voice(rate, 0.6, 1, |t| 180.0 + 60.0 * t);
+    let pitches: Vec<Pitch> = sound.chunks_exact(hop).filter_map(|hop| tracker.push(hop)).collect();
+    assert_eq!(pitches.len(), 59);
+    let (worst, unvoiced) = errors(&pitches, rate, hop, 6, |t| 180.0 + 60.0 * t);
+    assert!(worst < 8.0 && unvoiced == 0.0, "{worst} cents, {unvoiced} unvoiced");
+}
+
+#[test]
 fn what_comes_later_than_the_look_ahead_changes_nothing() {
     let sound = voice(16_000, 0.5, 1, |t| 200.0 + 100.0 * t);
     let mut other = sound.clone();

@@ -8,6 +8,7 @@ use crate::decode::{Decoder, DecoderWeights, FrameInput};
 use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::DeEmphasis;
 use crate::signal::loudness::mean_square;
+use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::stream::Encoder;
 use crate::voice::{EncoderConfig, VoiceBank};
@@ -20,6 +21,8 @@ pub(super) struct Networks {
     reads_mel: bool,
     decoder: Decoder,
     de_emphasis: DeEmphasis,
+    /// None where the decoder is not told F0, so that nobody knows what it sings at.
+    low_cut: Option<LowCut>,
     settings: Settings,
     /// The singer's embedding as it was last set.
     embedding: Box<[f32]>,
@@ -91,6 +94,7 @@ impl Networks {
             reads_mel,
             decoder,
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
+            low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
             settings,
             embedding: vec![0.0; model.singer_embedding_size].into(),
             range: PitchRange::default(),
@@ -148,6 +152,9 @@ impl Middle for Networks {
         self.decoder.reset();
         self.range.reset();
         self.de_emphasis.reset();
+        if let Some(low_cut) = &mut self.low_cut {
+            low_cut.reset();
+        }
         self.gain = 1.0;
         self.squeal = SquealGuard::default();
         self.hops = 0;
@@ -197,6 +204,9 @@ impl Middle for Networks {
         self.de_emphasis.process(output);
         if self.squeal.hears(emphasised_square, mean_square(output), &frame) {
             self.decoder.forget();
+        }
+        if let Some(low_cut) = &mut self.low_cut {
+            low_cut.process(output, frame.f0_hz, frame.voiced);
         }
         // A loudness is two thirds of the logarithm of an amplitude.
         self.amplify(output, (1.5 * excess).exp());

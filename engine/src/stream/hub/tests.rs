@@ -133,10 +133,10 @@ const ODD: [usize; 11] = [1, 7, 64, 127, 480, 481, 1000, 1021, 3, 512, 999];
 #[test]
 fn the_latency_is_the_sum_of_its_parts_and_does_not_follow_small_blocks() {
     let small = LatencyParts::new(DELAY, RATE_HZ, 32);
-    assert_eq!(small, LatencyParts::new(DELAY, RATE_HZ, 1024));
-    assert_eq!(small.total_samples(), DELAY + 1024 + 96);
+    assert_eq!(small, LatencyParts::new(DELAY, RATE_HZ, 512));
+    assert_eq!(small.total_samples(), DELAY + 512 + 96);
     assert_eq!(LatencyParts::new(DELAY, RATE_HZ, 4096).total_samples(), DELAY + 4096 + 96);
-    assert_eq!(LatencyParts::new(0, 44_100, 64).hand_off_samples(), 941 + 89);
+    assert_eq!(LatencyParts::new(0, 44_100, 64).hand_off_samples(), 471 + 89);
 }
 
 #[test]
