@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use falsetto_engine::decode::{Decoder, DecoderWeights, FrameInput, Isa, uniform};
 use falsetto_engine::voice::{
-    ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling, tensor_specs,
+    Arithmetic, ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling,
+    tensor_specs,
 };
 
 fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
@@ -35,7 +36,7 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
 }
 
 /// Uniform random tensors that keep activations of order one.
-fn random_weights(config: &ModelConfig) -> DecoderWeights {
+fn random_weights(config: &ModelConfig, arithmetic: Arithmetic) -> DecoderWeights {
     let tensors: std::collections::HashMap<String, Vec<f32>> = tensor_specs(config, 1)
         .into_iter()
         .enumerate()
@@ -47,7 +48,7 @@ fn random_weights(config: &ModelConfig) -> DecoderWeights {
             (spec.name, values)
         })
         .collect();
-    DecoderWeights::new(config, |name| &tensors[name])
+    DecoderWeights::new(config, arithmetic, |name| &tensors[name])
 }
 
 fn main() {
@@ -59,27 +60,29 @@ fn main() {
         ("32x20", config(32, 32, 2)),
         ("64x40", config(64, 64, 4)),
     ] {
-        let weights = Arc::new(random_weights(&config));
-        for isa in [Isa::Avx512, Isa::Avx2, Isa::Scalar].into_iter().filter(|isa| isa.is_available()) {
-            let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
-            decoder.set_singer(&[0.1; 32]);
-            let mut output = vec![0.0; config.hop_samples];
-            let frame = FrameInput { latent: &[0.2; 16], f0_hz: 220.0, voiced: true, loudness: 0.5 };
-            let mut least = Duration::MAX;
-            criterion.bench_function(&format!("hop/{name}/{isa:?}"), |bench| {
-                bench.iter_custom(|hops| {
-                    let start = Instant::now();
-                    for _ in 0..hops {
-                        let hop_start = Instant::now();
-                        decoder.decode_hop(&frame, 1, black_box(&mut output));
-                        least = least.min(hop_start.elapsed());
-                    }
-                    start.elapsed()
+        for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
+            let weights = Arc::new(random_weights(&config, arithmetic));
+            for isa in [Isa::Avx512, Isa::Avx2, Isa::Scalar].into_iter().filter(|isa| isa.is_available()) {
+                let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
+                decoder.set_singer(&[0.1; 32]);
+                let mut output = vec![0.0; config.hop_samples];
+                let frame = FrameInput { latent: &[0.2; 16], f0_hz: 220.0, voiced: true, loudness: 0.5 };
+                let mut least = Duration::MAX;
+                criterion.bench_function(&format!("hop/{name}/{arithmetic:?}/{isa:?}"), |bench| {
+                    bench.iter_custom(|hops| {
+                        let start = Instant::now();
+                        for _ in 0..hops {
+                            let hop_start = Instant::now();
+                            decoder.decode_hop(&frame, 1, black_box(&mut output));
+                            least = least.min(hop_start.elapsed());
+                        }
+                        start.elapsed()
+                    });
                 });
-            });
-            if least < Duration::MAX {
-                let micros = least.as_secs_f64() * 1e6 / config.hop_samples as f64;
-                minima.push(format!("{name} {isa:?}: {micros:.2} us per sample at best"));
+                if least < Duration::MAX {
+                    let micros = least.as_secs_f64() * 1e6 / config.hop_samples as f64;
+                    minima.push(format!("{name} {arithmetic:?} {isa:?}: {micros:.2} us per sample at best"));
+                }
             }
         }
     }

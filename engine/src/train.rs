@@ -10,6 +10,7 @@
 //! error            why a run ended early
 //! score            how well given parameters predict given segments
 //! adapt            a new singer in a bank that is there
+//! inherit          the weights of a bank as the start of another run
 //! trainer          the loop: step, validate, save, render previews through the real decoder
 //! chart            the loss curve as a picture
 //! ```
@@ -21,6 +22,7 @@ mod chart;
 mod checkpoint;
 mod corpus;
 mod error;
+mod inherit;
 mod optimizer;
 mod recipe;
 mod score;

@@ -8,7 +8,7 @@ mod random;
 mod tensors;
 
 pub use bank::{DEFAULT_BANK_NAME, MAX_FILE_BYTES, VoiceBank, VoiceError};
-pub use card::{Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
+pub use card::{Arithmetic, Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
 pub(crate) use config::dilations;
 pub use config::{
     ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, MU_LAW_CODES, ModelConfig,

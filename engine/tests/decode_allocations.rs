@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use falsetto_engine::decode::{Decoder, DecoderWeights, FrameInput, Isa, uniform};
 use falsetto_engine::voice::{
-    ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling, tensor_specs,
+    Arithmetic, ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling,
+    tensor_specs,
 };
 
 struct Counting;
@@ -57,20 +58,23 @@ fn decoding_never_allocates() {
         .into_iter()
         .map(|spec| (spec.name.clone(), (0..spec.elements()).map(|i| uniform(1, i as u64) - 0.5).collect()))
         .collect();
-    let weights = Arc::new(DecoderWeights::new(&config, |name| &tensors[name]));
-    let (mut output, codes, mut logits) = (vec![0.0; 64], vec![100; 64], vec![0.0; 64 * 256]);
-    for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512] {
-        let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
-        let before = CALLS.get();
-        for hop in 0..6 {
-            let frame = FrameInput { latent: &[0.1; 4], f0_hz: 220.0, voiced: hop % 2 == 0, loudness: 0.0 };
-            decoder.set_singer(&[0.3, -0.3]);
-            decoder.decode_hop(&frame, 1, &mut output);
-            decoder.score_hop(&frame, &codes, &mut logits);
-            if hop == 3 {
-                decoder.reset();
+    for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
+        let weights = Arc::new(DecoderWeights::new(&config, arithmetic, |name| &tensors[name]));
+        let (mut output, codes, mut logits) = (vec![0.0; 64], vec![100; 64], vec![0.0; 64 * 256]);
+        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512] {
+            let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
+            let before = CALLS.get();
+            for hop in 0..6 {
+                let frame =
+                    FrameInput { latent: &[0.1; 4], f0_hz: 220.0, voiced: hop % 2 == 0, loudness: 0.0 };
+                decoder.set_singer(&[0.3, -0.3]);
+                decoder.decode_hop(&frame, 1, &mut output);
+                decoder.score_hop(&frame, &codes, &mut logits);
+                if hop == 3 {
+                    decoder.reset();
+                }
             }
+            assert_eq!(CALLS.get(), before, "{isa:?} {arithmetic:?}");
         }
-        assert_eq!(CALLS.get(), before, "{isa:?}");
     }
 }

@@ -115,7 +115,7 @@ fn load(folder: &Path, recipe: &Recipe) -> Corpus {
 fn train(recipe: &Recipe, corpus: &Corpus, out: &Path, until: u64) -> (Summary, Vec<f32>) {
     let stop = AtomicBool::new(false);
     let mut bits = Vec::new();
-    let mut trainer = Trainer::new(recipe, corpus, out).unwrap();
+    let mut trainer = Trainer::new(recipe, corpus, out, None).unwrap();
     let summary = trainer
         .run(&stop, &mut |progress| {
             bits.push(progress.bits);
@@ -252,6 +252,52 @@ fn wave_encoders_train_too() {
 }
 
 #[test]
+fn a_run_that_starts_from_a_bank_knows_what_it_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let first = recipe(folder.path(), |text| text);
+    let corpus = load(folder.path(), &first);
+    let (summary, bits) = train(&first, &corpus, &folder.path().join("first"), u64::MAX);
+    let bank = VoiceBank::load(&summary.bank).unwrap();
+
+    // A wider network that hears less far ahead, and a singer whom the bank does not have.
+    std::fs::rename(folder.path().join("corpus/low"), folder.path().join("corpus/third")).unwrap();
+    let wider = recipe(folder.path(), |text| {
+        text.replace("frame_channels = 16", "frame_channels = 24")
+            .replace("look_ahead_frames = 1", "look_ahead_frames = 0")
+    });
+    let corpus = load(folder.path(), &wider);
+    let begin = |name: &str, from: Option<&VoiceBank>| {
+        let stop = AtomicBool::new(true);
+        let mut trainer = Trainer::new(&wider, &corpus, &folder.path().join(name), from).unwrap();
+        let bank = VoiceBank::load(&trainer.run(&stop, &mut |_| {}).unwrap().bank).unwrap();
+        stop.store(false, Ordering::Relaxed);
+        let mut first = 0.0;
+        trainer
+            .run(&stop, &mut |progress| {
+                first = progress.bits;
+                stop.store(true, Ordering::Relaxed);
+            })
+            .unwrap();
+        (bank, first)
+    };
+    let (begun, knowing) = begin("second", Some(&bank));
+    let (_, ignorant) = begin("third", None);
+    let end = bits[140..].iter().sum::<f32>() / 10.0;
+    assert!(knowing < end + 0.6 && ignorant > knowing + 1.0, "{end} bits, then {knowing}, else {ignorant}");
+    assert_eq!(begun.tensor("decoder.layers.3.current"), bank.tensor("decoder.layers.3.current"));
+    assert_eq!(begun.singer_embedding(0), bank.singer_embedding(0));
+    let mean: Vec<f32> =
+        (0..4).map(|i| (0..2).map(|s| bank.singer_embedding(s)[i]).sum::<f32>() / 2.0).collect();
+    assert_eq!(begun.singer_embedding(1), mean);
+
+    let other = recipe(folder.path(), |text| text.replace("taps = 8", "taps = 6"));
+    let out = folder.path().join("other");
+    let error = Trainer::new(&other, &corpus, &out, Some(&bank)).err().unwrap().to_string();
+    assert!(error.contains("bank toy") && error.contains("frame_channels"), "{error}");
+}
+
+#[test]
 fn a_decoder_that_ignores_f0_stops_the_run_with_words() {
     let folder = tempfile::tempdir().unwrap();
     make_corpus(&folder.path().join("corpus"));
@@ -260,7 +306,7 @@ fn a_decoder_that_ignores_f0_stops_the_run_with_words() {
             .replace("tritone_bits = 0.0", "tritone_bits = 3.0")
     });
     let corpus = load(folder.path(), &recipe);
-    let mut trainer = Trainer::new(&recipe, &corpus, &folder.path().join("out")).unwrap();
+    let mut trainer = Trainer::new(&recipe, &corpus, &folder.path().join("out"), None).unwrap();
     let error = trainer.run(&AtomicBool::new(false), &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("step 2") && error.contains("F0"), "{error}");
 }
@@ -284,7 +330,7 @@ fn what_cannot_be_trained_on_is_said() {
     let out = folder.path().join("out");
     train(&recipe, &loaded, &out, 1);
     let other = self::recipe(folder.path(), |text| text.replace("latent_size = 4", "latent_size = 5"));
-    let error = Trainer::new(&other, &loaded, &out).err().unwrap().to_string();
+    let error = Trainer::new(&other, &loaded, &out, None).err().unwrap().to_string();
     assert!(error.contains("does not belong to this run"), "{error}");
 
     // A singer's home is the singer's, whatever the audio's median is; a name that no one has is a slip of the pen.
@@ -292,7 +338,7 @@ fn what_cannot_be_trained_on_is_said() {
         let home = format!("trained_on = \"pulse trains\"\nhome_f0_hz = {{ {name} = 99.0 }}");
         self::recipe(folder.path(), |text| text.replace("trained_on = \"pulse trains\"", &home))
     };
-    let error = Trainer::new(&at_home("lwo"), &loaded, &out).err().unwrap().to_string();
+    let error = Trainer::new(&at_home("lwo"), &loaded, &out, None).err().unwrap().to_string();
     assert!(error.contains("names lwo") && error.contains("high, low"), "{error}");
     let (summary, _) = train(&at_home("low"), &loaded, &out, 2);
     let singers = VoiceBank::load(&summary.bank).unwrap().card().singers.clone();

@@ -17,7 +17,7 @@ use crate::error::{ChoreError, Result};
 use crate::workspace::{make_folder, root, target};
 use crate::{bundle, workspace};
 
-const BLOCK_SAMPLES: usize = 1024;
+const BLOCK_SAMPLES: usize = 512;
 const SINGER: &str = "Singer";
 const TRANSPOSE: &str = "Transpose";
 

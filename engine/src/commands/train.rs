@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use falsetto_engine::train::{Corpus, Recipe, Trainer};
+use falsetto_engine::voice::VoiceBank;
 
 use super::{Outcome, progress_bar};
 
 /// Train a voice bank.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Recipe (TOML), for example assets/recipes/default.toml.
+    /// Recipe (TOML), for example assets/recipes/live.toml.
     recipe: PathBuf,
     /// Training audio: one folder for each singer, `DIR/<singer>/*.wav|flac|...`.
     #[arg(long, value_name = "DIR")]
@@ -19,6 +20,9 @@ pub struct Arguments {
     /// Where the run is kept: checkpoint, bank, loss curve, previews. A run that was stopped goes on.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// A bank to start from: the first steps know what it knows. A run that goes on has its own checkpoint.
+    #[arg(long, value_name = "BANK")]
+    from: Option<PathBuf>,
     /// Steps in all, instead of the recipe's.
     #[arg(long)]
     steps: Option<u64>,
@@ -29,6 +33,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(steps) = arguments.steps {
         recipe.training.steps = steps;
     }
+    let from =
+        arguments.from.as_deref().map(VoiceBank::load).transpose().map_err(|error| error.to_string())?;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))
@@ -48,7 +54,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
         eprintln!("left out {}: {reason}", path.display());
     }
 
-    let mut trainer = Trainer::new(&recipe, &corpus, &arguments.out).map_err(|error| error.to_string())?;
+    let mut trainer =
+        Trainer::new(&recipe, &corpus, &arguments.out, from.as_ref()).map_err(|error| error.to_string())?;
     if trainer.step() > 0 {
         eprintln!("going on from step {}", trainer.step());
     }

@@ -27,6 +27,7 @@ pub(super) struct HopCondition {
     pub(super) inverse_scale: f32,
     /// `bias + singer columns . embedding` of the frame network.
     singer_bias: Box<[Block]>,
+    embedding: Box<[Block]>,
     features: Box<[Block]>,
     hidden: Box<[Block]>,
     prior_outputs: Box<[Block]>,
@@ -54,6 +55,7 @@ impl HopCondition {
             ln_scale: 0.0,
             inverse_scale: 1.0,
             singer_bias: weights.frame.bias.clone(),
+            embedding: zeros(config.singer_embedding_size),
             features: zeros(config.frame_input_size()),
             hidden: zeros(config.condition.frame_channels),
             prior_outputs: zeros(config.prior_size()),
@@ -64,7 +66,8 @@ impl HopCondition {
     #[inline(always)]
     pub(super) fn set_singer<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, embedding: &[f32]) {
         self.singer_bias.copy_from_slice(&weights.frame.bias);
-        product(lanes, &weights.frame.singer, embedding, &mut self.singer_bias);
+        flat_mut(&mut self.embedding)[..embedding.len()].copy_from_slice(embedding);
+        product(lanes, &weights.frame.singer, (&self.embedding, ()), &mut self.singer_bias);
     }
 
     /// Runs the frame network for one hop.
@@ -93,15 +96,15 @@ impl HopCondition {
         }
 
         self.hidden.copy_from_slice(&self.singer_bias);
-        product(lanes, &weights.frame.features, flat(&self.features), &mut self.hidden);
+        product(lanes, &weights.frame.features, (&self.features, ()), &mut self.hidden);
         for block in &mut self.hidden {
             lanes.store(tanh(lanes, lanes.load(&block.0)), &mut block.0);
         }
         self.condition.copy_from_slice(&weights.frame.condition_bias);
-        product(lanes, &weights.frame.condition, flat(&self.hidden), &mut self.condition);
+        product(lanes, &weights.frame.condition, (&self.hidden, ()), &mut self.condition);
         if let Some((matrix, bias)) = &weights.frame.prior {
             self.prior_outputs.copy_from_slice(bias);
-            product(lanes, matrix, flat(&self.hidden), &mut self.prior_outputs);
+            product(lanes, matrix, (&self.hidden, ()), &mut self.prior_outputs);
             self.update_prior(weights, loudness);
         }
     }

@@ -46,7 +46,7 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA: x86-64 since about 2013.
     Avx2,
-    /// AVX-512F.
+    /// AVX-512 with VNNI: servers since 2019, desktops since Zen 4.
     Avx512,
 }
 
@@ -101,6 +101,10 @@ pub(super) trait Task {
 pub(super) trait Lanes: Copy {
     /// Sixteen values.
     type F: Copy;
+    /// Sixteen sums of integer products.
+    type I: Copy;
+    /// Four integer activations, as [`Lanes::dot`] takes them.
+    type Quad: Copy;
     /// Samples whose delayed taps are computed in one pass over the weights (see `step`); no effect on any value.
     const AHEAD: usize;
 
@@ -130,6 +134,19 @@ pub(super) trait Lanes: Copy {
     fn keep_at_least(self, a: Self::F, threshold: Self::F) -> Self::F;
     /// Adds the low bits of `shifted` to the exponent of `a`: `a * 2^n` where `shifted = n + 1.5 * 2^23`.
     fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F;
+    /// `max(|a|, |b|)`
+    fn max_abs(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Rounds to integers, ties to even, and keeps the low bytes. Values must lie in [-127.5, 127.5].
+    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]);
+    /// Sums of nothing. `offsets` are -128 times the sums of each output's weights, for instruction sets that multiply
+    /// activations as unsigned numbers, 128 too high.
+    fn no_products(self, offsets: &[i32; LANES]) -> Self::I;
+    /// Four activations in [-127, 127].
+    fn quad(self, activations: [i8; 4]) -> Self::Quad;
+    /// Adds to each lane's sum the products of its four weights, in [-127, 127], with the four activations.
+    fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, sums: Self::I) -> Self::I;
+    /// The nearest values of the sums.
+    fn sums(self, sums: Self::I) -> Self::F;
     /// Turns in [-0.5, 0.5] of `phase * (first + lane) + shift`, all wrapping in units of 2^-32 turns.
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F;
 }
@@ -153,6 +170,8 @@ macro_rules! each_lane {
 
 impl Lanes for Scalar {
     type F = [f32; LANES];
+    type I = [i32; LANES];
+    type Quad = [i8; 4];
     const AHEAD: usize = 4;
 
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -205,6 +224,37 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F {
         each_lane!(lane => f32::from_bits(a[lane].to_bits().wrapping_add(shifted[lane].to_bits() << 23)))
+    }
+    #[inline(always)]
+    fn max_abs(self, a: Self::F, b: Self::F) -> Self::F {
+        each_lane!(lane => if a[lane].abs() > b[lane].abs() { a[lane].abs() } else { b[lane].abs() })
+    }
+    #[inline(always)]
+    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
+        for (byte, value) in bytes.iter_mut().zip(value) {
+            *byte = value.round_ties_even() as i8;
+        }
+    }
+    #[inline(always)]
+    fn no_products(self, _offsets: &[i32; LANES]) -> Self::I {
+        [0; LANES]
+    }
+    #[inline(always)]
+    fn quad(self, activations: [i8; 4]) -> Self::Quad {
+        activations
+    }
+    #[inline(always)]
+    fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, mut sums: Self::I) -> Self::I {
+        for (sum, weights) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
+            for (&weight, activation) in weights.iter().zip(quad) {
+                *sum += i32::from(weight) * i32::from(activation);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn sums(self, sums: Self::I) -> Self::F {
+        sums.map(|sum| sum as f32)
     }
     #[inline(always)]
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F {

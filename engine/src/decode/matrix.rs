@@ -1,33 +1,37 @@
-//! Packed matrices and the products with them.
+//! Packed matrices and the products with them, in either arithmetic.
 //!
 //! Outputs lie across lanes. A matrix is cut into tiles of at most [`WIDEST`] blocks of sixteen outputs; a tile stores
-//! all its outputs' weights of input 0, then of input 1, and so on, so that a product reads memory straight through
-//! while the tile's sums stay in registers. Every output adds its inputs in ascending order, each with one fused
-//! multiply-add, whatever the tiling.
+//! all its outputs' weights of the first cell of inputs, then of the next, and so on, so that a product reads memory
+//! straight through while the tile's sums stay in registers. In `f32` every output adds its inputs in ascending order,
+//! each with one fused multiply-add, whatever the tiling.
 
-use super::lanes::{Block, LANES, Lanes, blocks_for};
+use super::arithmetic::Arithmetic;
+use super::lanes::{Block, Lanes, blocks_for};
+use super::math::gate;
 
 /// Blocks of the widest tile: its sums fill twelve of AVX2's sixteen registers.
 const WIDEST: usize = 6;
 
 /// A packed matrix.
-pub(super) struct Matrix {
-    inputs: usize,
+pub(super) struct Matrix<A: Arithmetic> {
+    /// Cells of inputs.
+    depth: usize,
     /// Width of every tile, in blocks.
     tiles: Box<[usize]>,
-    weights: Box<[Block]>,
+    cells: Box<[A::Cell]>,
+    rows: A::Rows,
 }
 
-impl Matrix {
+/// Blocks cut into tiles of at most `widest`, as even as can be.
+fn tiles_of(blocks: usize, widest: usize) -> Box<[usize]> {
+    let count = blocks.div_ceil(widest);
+    (0..count).map(|i| (i + 1) * blocks / count - i * blocks / count).collect()
+}
+
+impl<A: Arithmetic> Matrix<A> {
     /// Packs `rows` padded outputs (a multiple of 16) of `inputs` inputs; `weight(row, input)` is 0 for padding rows.
     pub(super) fn pack(rows: usize, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        let blocks = blocks_for(rows);
-        let count = blocks.div_ceil(WIDEST);
-        Self::pack_tiles(
-            (0..count).map(|i| (i + 1) * blocks / count - i * blocks / count).collect(),
-            inputs,
-            weight,
-        )
+        Self::pack_tiles(tiles_of(blocks_for(rows), WIDEST), inputs, weight)
     }
 
     /// Packs with one block a tile, as [`product_ahead`] wants it.
@@ -36,21 +40,17 @@ impl Matrix {
     }
 
     fn pack_tiles(tiles: Box<[usize]>, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        let mut weights = Vec::with_capacity(tiles.iter().sum::<usize>() * inputs);
+        let depth = inputs.div_ceil(A::INPUTS);
+        let mut order = Vec::with_capacity(tiles.iter().sum::<usize>() * depth);
         let mut first = 0;
         for &width in &tiles {
-            for input in 0..inputs {
-                for block in first..first + width {
-                    let mut values = Block::default();
-                    for (lane, value) in values.0.iter_mut().enumerate() {
-                        *value = weight(block * LANES + lane, input);
-                    }
-                    weights.push(values);
-                }
+            for cell in 0..depth {
+                order.extend((first..first + width).map(|block| (block, cell * A::INPUTS)));
             }
             first += width;
         }
-        Self { inputs, tiles, weights: weights.into() }
+        let (cells, rows) = A::cells(first, inputs, &weight, &mut order.into_iter());
+        Self { depth, tiles, cells, rows }
     }
 
     /// Packs a row-major `[rows, inputs]` tensor.
@@ -62,173 +62,191 @@ impl Matrix {
 
 /// `sums += matrix . inputs`.
 #[inline(always)]
-pub(super) fn product<L: Lanes>(lanes: L, matrix: &Matrix, inputs: &[f32], sums: &mut [Block]) {
-    let inputs = &inputs[..matrix.inputs];
-    let mut weights = &matrix.weights[..];
+pub(super) fn product<L: Lanes, A: Arithmetic>(
+    lanes: L,
+    matrix: &Matrix<A>,
+    inputs: (&[A::Slot], A::Scale),
+    sums: &mut [Block],
+) {
+    let mut cells = &matrix.cells[..];
     let mut sums = sums;
+    let mut first = 0;
     for &width in &matrix.tiles {
-        let (tile, later) = weights.split_at(width * inputs.len());
+        let (tile, later) = cells.split_at(width * matrix.depth);
         let (out, others) = sums.split_at_mut(width);
         match width {
-            1 => product_tile::<L, 1>(lanes, tile, inputs, out),
-            2 => product_tile::<L, 2>(lanes, tile, inputs, out),
-            3 => product_tile::<L, 3>(lanes, tile, inputs, out),
-            4 => product_tile::<L, 4>(lanes, tile, inputs, out),
-            5 => product_tile::<L, 5>(lanes, tile, inputs, out),
-            _ => product_tile::<L, WIDEST>(lanes, tile, inputs, out),
+            1 => product_tile::<L, A, 1>(lanes, tile, &matrix.rows, first, inputs, out),
+            2 => product_tile::<L, A, 2>(lanes, tile, &matrix.rows, first, inputs, out),
+            3 => product_tile::<L, A, 3>(lanes, tile, &matrix.rows, first, inputs, out),
+            4 => product_tile::<L, A, 4>(lanes, tile, &matrix.rows, first, inputs, out),
+            5 => product_tile::<L, A, 5>(lanes, tile, &matrix.rows, first, inputs, out),
+            _ => product_tile::<L, A, WIDEST>(lanes, tile, &matrix.rows, first, inputs, out),
         }
-        (weights, sums) = (later, others);
+        (cells, sums) = (later, others);
+        first += width;
     }
 }
 
 #[inline(always)]
-fn product_tile<L: Lanes, const T: usize>(lanes: L, weights: &[Block], inputs: &[f32], out: &mut [Block]) {
+fn product_tile<L: Lanes, A: Arithmetic, const T: usize>(
+    lanes: L,
+    cells: &[A::Cell],
+    rows: &A::Rows,
+    first: usize,
+    inputs: (&[A::Slot], A::Scale),
+    out: &mut [Block],
+) {
     let out = &mut out[..T];
-    let mut sums = [lanes.splat(0.0); T];
+    let mut origins = [(first, lanes.splat(0.0)); T];
     for t in 0..T {
-        sums[t] = lanes.load(&out[t].0);
+        origins[t] = (first + t, lanes.load(&out[t].0));
     }
-    accumulate::<L, T>(lanes, weights, inputs, &mut sums);
+    let sums = tile_sums::<L, A, T>(lanes, cells, rows, inputs, origins);
     for t in 0..T {
         lanes.store(sums[t], &mut out[t].0);
     }
 }
 
-/// The inner loop of everything: `sums[t] += weights[input][t] * inputs[input]`, inputs ascending.
+/// The inner loop of everything: one tile's products. `origins` are each output block's place in the matrix and what
+/// its sums start from.
 #[inline(always)]
-fn accumulate<L: Lanes, const T: usize>(lanes: L, weights: &[Block], inputs: &[f32], sums: &mut [L::F; T]) {
-    let (rows, _) = weights.as_chunks::<T>();
-    let mut local = *sums;
-    for (row, &input) in rows.iter().zip(inputs) {
-        let input = lanes.splat(input);
-        for t in 0..T {
-            local[t] = lanes.fma(lanes.load(&row[t].0), input, local[t]);
-        }
+fn tile_sums<L: Lanes, A: Arithmetic, const T: usize>(
+    lanes: L,
+    cells: &[A::Cell],
+    rows: &A::Rows,
+    (slots, scale): (&[A::Slot], A::Scale),
+    origins: [(usize, L::F); T],
+) -> [L::F; T] {
+    let mut sums = [A::begin(lanes, rows, origins[0].0, origins[0].1); T];
+    for t in 1..T {
+        sums[t] = A::begin(lanes, rows, origins[t].0, origins[t].1);
     }
-    *sums = local;
+    for (index, cells) in cells.as_chunks::<T>().0.iter().enumerate() {
+        A::add(lanes, cells, slots, index, &mut sums);
+    }
+    let mut products = [lanes.splat(0.0); T];
+    for t in 0..T {
+        products[t] = A::end(lanes, rows, origins[t].0, scale, origins[t].1, sums[t]);
+    }
+    products
 }
 
 /// `outs[b] = matrix . inputs[b]` for `B` samples in one pass over the weights of a narrow matrix; `outs` is
 /// `[B, blocks]`. Starts every sum at 0, as the specification's delayed tap does.
 #[inline(always)]
-pub(super) fn product_ahead<L: Lanes, const B: usize>(
+pub(super) fn product_ahead<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
-    matrix: &Matrix,
-    inputs: [&[f32]; B],
+    matrix: &Matrix<A>,
+    inputs: [(&[A::Slot], A::Scale); B],
     outs: &mut [Block],
 ) {
     let blocks = matrix.tiles.len();
     let outs = &mut outs[..B * blocks];
-    let mut cut = inputs;
-    for b in 0..B {
-        cut[b] = &inputs[b][..matrix.inputs];
+    let zero = lanes.splat(0.0);
+    let mut slots = [inputs[0].0; B];
+    for b in 1..B {
+        slots[b] = inputs[b].0;
     }
-    for (block, tile) in matrix.weights.chunks_exact(matrix.inputs).enumerate() {
-        let mut sums = [lanes.splat(0.0); B];
-        for (input, weights) in tile.iter().enumerate() {
-            let weights = lanes.load(&weights.0);
-            for b in 0..B {
-                sums[b] = lanes.fma(weights, lanes.splat(cut[b][input]), sums[b]);
-            }
+    for (block, tile) in matrix.cells.chunks_exact(matrix.depth).enumerate() {
+        let mut sums = [A::begin(lanes, &matrix.rows, block, zero); B];
+        for (index, cell) in tile.iter().enumerate() {
+            A::add_ahead(lanes, cell, slots, index, &mut sums);
         }
         for b in 0..B {
-            lanes.store(sums[b], &mut outs[b * blocks + block].0);
+            let out = A::end(lanes, &matrix.rows, block, inputs[b].1, zero, sums[b]);
+            lanes.store(out, &mut outs[b * blocks + block].0);
         }
     }
 }
 
 /// The current tap of a gated layer: tiles of `h` tanh blocks followed by the `h` sigmoid blocks of the same units, so
 /// that the gate is computed in registers.
-pub(super) struct GateMatrix {
-    inputs: usize,
+pub(super) struct GateMatrix<A: Arithmetic> {
+    depth: usize,
     /// Half width of every tile, in blocks.
     halves: Box<[usize]>,
-    weights: Box<[Block]>,
+    cells: Box<[A::Cell]>,
+    /// All tanh blocks, then all sigmoid blocks.
+    rows: A::Rows,
 }
 
-impl GateMatrix {
+impl<A: Arithmetic> GateMatrix<A> {
     /// Packs a row-major `[2 units, inputs]` tensor: tanh rows, then sigmoid rows.
     pub(super) fn from_rows(tensor: &[f32], inputs: usize) -> Self {
         let units = tensor.len() / inputs / 2;
         let blocks = blocks_for(units);
-        let count = blocks.div_ceil(WIDEST / 2);
-        let halves: Box<[usize]> =
-            (0..count).map(|i| (i + 1) * blocks / count - i * blocks / count).collect();
-        let mut weights = Vec::with_capacity(2 * blocks * inputs);
+        let padded_units = blocks * super::lanes::LANES;
+        let halves = tiles_of(blocks, WIDEST / 2);
+        let depth = inputs.div_ceil(A::INPUTS);
+        let mut order = Vec::with_capacity(2 * blocks * depth);
         let mut first = 0;
         for &half in &halves {
-            for input in 0..inputs {
+            for cell in 0..depth {
                 for side in 0..2 {
-                    for block in first..first + half {
-                        let mut values = Block::default();
-                        for (lane, value) in values.0.iter_mut().enumerate() {
-                            let unit = block * LANES + lane;
-                            if unit < units {
-                                *value = tensor[(side * units + unit) * inputs + input];
-                            }
-                        }
-                        weights.push(values);
-                    }
+                    let tile = first..first + half;
+                    order.extend(tile.map(|block| (side * blocks + block, cell * A::INPUTS)));
                 }
             }
             first += half;
         }
-        Self { inputs, halves, weights: weights.into() }
+        let weight = |row: usize, input: usize| {
+            let (side, unit) = (row / padded_units, row % padded_units);
+            if unit < units { tensor[(side * units + unit) * inputs + input] } else { 0.0 }
+        };
+        let (cells, rows) = A::cells(2 * blocks, inputs, &weight, &mut order.into_iter());
+        Self { depth, halves, cells, rows }
     }
 }
 
 /// `gated = tanh(p[tanh]) * sigmoid(p[sigmoid])` with `p = (delayed + bias) + current . inputs`. `delayed` and `bias`
 /// hold all tanh blocks, then all sigmoid blocks.
 #[inline(always)]
-pub(super) fn gated_product<L: Lanes>(
+pub(super) fn gated_product<L: Lanes, A: Arithmetic>(
     lanes: L,
-    matrix: &GateMatrix,
-    inputs: &[f32],
+    matrix: &GateMatrix<A>,
+    inputs: (&[A::Slot], A::Scale),
     delayed: &[Block],
     bias: &[Block],
     gated: &mut [Block],
 ) {
-    let inputs = &inputs[..matrix.inputs];
-    let (delayed, bias) = (delayed.split_at(gated.len()), bias.split_at(gated.len()));
-    let mut weights = &matrix.weights[..];
+    let mut cells = &matrix.cells[..];
     let mut first = 0;
     for &half in &matrix.halves {
-        let (tile, later) = weights.split_at(2 * half * inputs.len());
-        let units = first..first + half;
-        let starts = [
-            (&delayed.0[units.clone()], &bias.0[units.clone()]),
-            (&delayed.1[units.clone()], &bias.1[units.clone()]),
-        ];
-        let out = &mut gated[units];
+        let (tile, later) = cells.split_at(2 * half * matrix.depth);
         match half {
-            1 => gated_tile::<L, 1, 2>(lanes, tile, inputs, starts, out),
-            2 => gated_tile::<L, 2, 4>(lanes, tile, inputs, starts, out),
-            _ => gated_tile::<L, 3, 6>(lanes, tile, inputs, starts, out),
+            1 => gated_tile::<L, A, 1, 2>(lanes, tile, &matrix.rows, first, inputs, (delayed, bias), gated),
+            2 => gated_tile::<L, A, 2, 4>(lanes, tile, &matrix.rows, first, inputs, (delayed, bias), gated),
+            _ => gated_tile::<L, A, 3, 6>(lanes, tile, &matrix.rows, first, inputs, (delayed, bias), gated),
         }
-        weights = later;
+        cells = later;
         first += half;
     }
 }
 
-/// One tile of [`gated_product`]: `H` blocks of units, `T = 2 H` blocks of outputs.
+/// One tile of [`gated_product`]: `H` blocks of units from `first` on, `T = 2 H` blocks of outputs.
 #[inline(always)]
-fn gated_tile<L: Lanes, const H: usize, const T: usize>(
+fn gated_tile<L: Lanes, A: Arithmetic, const H: usize, const T: usize>(
     lanes: L,
-    weights: &[Block],
-    inputs: &[f32],
-    starts: [(&[Block], &[Block]); 2],
-    out: &mut [Block],
+    cells: &[A::Cell],
+    rows: &A::Rows,
+    first: usize,
+    inputs: (&[A::Slot], A::Scale),
+    (delayed, bias): (&[Block], &[Block]),
+    gated: &mut [Block],
 ) {
-    let mut sums = [lanes.splat(0.0); T];
-    for (side, (delayed, bias)) in starts.into_iter().enumerate() {
-        let (delayed, bias) = (&delayed[..H], &bias[..H]);
+    let blocks = gated.len();
+    let mut origins = [(first, lanes.splat(0.0)); T];
+    for side in 0..2 {
+        let place = side * blocks + first;
+        let (delayed, bias) = (&delayed[place..][..H], &bias[place..][..H]);
         for h in 0..H {
-            sums[side * H + h] = lanes.add(lanes.load(&delayed[h].0), lanes.load(&bias[h].0));
+            let start = lanes.add(lanes.load(&delayed[h].0), lanes.load(&bias[h].0));
+            origins[side * H + h] = (place + h, start);
         }
     }
-    accumulate::<L, T>(lanes, weights, inputs, &mut sums);
-    let out = &mut out[..H];
+    let sums = tile_sums::<L, A, T>(lanes, cells, rows, inputs, origins);
+    let out = &mut gated[first..first + H];
     for h in 0..H {
-        lanes.store(super::math::gate(lanes, sums[h], sums[H + h]), &mut out[h].0);
+        lanes.store(gate(lanes, sums[h], sums[H + h]), &mut out[h].0);
     }
 }

@@ -4,16 +4,15 @@ use super::draw::draw;
 use super::frame::{HopCondition, PastValues};
 use super::lanes::{Block, LANES, Lanes, Task, flat};
 use super::math::{ln_logistic, sum_lanes};
-use super::matrix::{gated_product, product, product_ahead};
+use super::matrix::product;
+use super::network::AnyPass;
 use super::phase::{F0Phase, sixteen_waves};
 use super::random::uniform;
-use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, Layer, code_slot};
+use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, code_slot};
 use super::{FrameInput, Sampling};
 
 /// The code that stands before a stream's start.
 const SILENCE: u8 = 128;
-/// Most samples of one ahead pass, on any instruction set.
-const MOST_AHEAD: usize = 8;
 
 /// Everything that a stream remembers, and scratch.
 pub(super) struct State {
@@ -24,11 +23,9 @@ pub(super) struct State {
     phase: F0Phase,
     pub(super) hop: HopCondition,
     past: PastValues,
-    queues: Box<[Queue]>,
-    /// Residual path, then skip path.
-    paths: Box<[Block]>,
-    gated: Box<[Block]>,
-    hidden: Box<[Block]>,
+    pass: AnyPass,
+    /// What the input layer gives.
+    path: Box<[Block]>,
     logits: [Block; CODE_BLOCKS],
     scratch: [Block; CODE_BLOCKS],
     sines: Box<[Block]>,
@@ -37,35 +34,20 @@ pub(super) struct State {
     pub(super) codes: Box<[u8]>,
 }
 
-/// What one layer remembers.
-struct Queue {
-    /// The layer's last `dilation` inputs, `[dilation, residual_blocks]`; sample t lies in slot t mod dilation.
-    ring: Box<[Block]>,
-    /// Delayed taps computed ahead, `[MOST_AHEAD or 1, 2 residual_blocks]`.
-    delayed: Box<[Block]>,
-}
-
 impl State {
     pub(super) fn new(weights: &DecoderWeights) -> Self {
         let config = &weights.config;
         let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
         let prior = config.decoder.prior;
         let harmonics = config.condition.excitation_harmonics.max(prior.map_or(0, |prior| prior.harmonics));
-        let residual = weights.residual_blocks;
-        let queue = |layer: &Layer| Queue {
-            ring: zeros(layer.dilation * residual),
-            delayed: zeros(2 * residual * if layer.is_ahead() { MOST_AHEAD } else { 1 }),
-        };
         Self {
             sample: 0,
             last: [SILENCE; 2],
             phase: F0Phase::new(config.sample_rate_hz),
             hop: HopCondition::new(weights),
             past: PastValues::new(prior.map_or(0, |prior| prior.taps)),
-            queues: weights.layers.iter().map(queue).collect(),
-            paths: zeros(residual + weights.skip_blocks),
-            gated: zeros(residual),
-            hidden: zeros(weights.head_blocks),
+            pass: AnyPass::new(&weights.network, config),
+            path: zeros(weights.residual_blocks),
             logits: [Block::default(); CODE_BLOCKS],
             scratch: [Block::default(); CODE_BLOCKS],
             sines: zeros(harmonics.div_ceil(LANES)),
@@ -85,11 +67,7 @@ impl State {
     pub(super) fn forget(&mut self) {
         self.last = [SILENCE; 2];
         self.past.reset();
-        for queue in &mut self.queues {
-            queue.ring.fill(Block::default());
-            // What would have been computed ahead from a queue of zeros.
-            queue.delayed.fill(Block::default());
-        }
+        self.pass.forget();
     }
 
     /// Feeds the code of the current sample and moves on to the next.
@@ -182,8 +160,7 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: 
         lanes.store(sin, &mut sines.0);
         lanes.store(cos, &mut cosines.0);
     }
-    let (path, skips) = state.paths.split_at_mut(weights.residual_blocks);
-    skips.copy_from_slice(&weights.skip_bias);
+    let path = &mut *state.path;
     let residual = path.len();
     let current = usize::from(state.last[0]) * residual;
     let previous = usize::from(state.last[1]) * residual;
@@ -196,100 +173,14 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: 
     if state.hop.voiced
         && let Some([sine_weights, cosine_weights]) = &weights.excitation
     {
-        product(lanes, sine_weights, flat(&state.sines), path);
-        product(lanes, cosine_weights, flat(&state.cosines), path);
+        product(lanes, sine_weights, (&state.sines, ()), path);
+        product(lanes, cosine_weights, (&state.cosines, ()), path);
     }
 
-    let time = state.sample as usize;
-    let gate_blocks = 2 * residual;
-    let (gates, head_bias) = state.hop.condition.split_at(gate_blocks * weights.layers.len());
-    let biases = gates.chunks_exact(gate_blocks);
-    for (index, ((layer, queue), bias)) in
-        weights.layers.iter().zip(&mut state.queues).zip(biases).enumerate()
-    {
-        let delayed = delayed_tap(lanes, layer, queue, time, index, residual);
-        let slot = (time & (layer.dilation - 1)) * residual;
-        let (path, _) = state.paths.split_at_mut(residual);
-        gated_product(
-            lanes,
-            &layer.current,
-            flat(path),
-            &queue.delayed[delayed..delayed + gate_blocks],
-            bias,
-            &mut state.gated,
-        );
-        queue.ring[slot..slot + residual].copy_from_slice(path);
-        for (block, bias) in path.iter_mut().zip(&layer.residual_bias) {
-            lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&bias.0)), &mut block.0);
-        }
-        let first = if layer.residual_bias.is_empty() { residual } else { 0 };
-        product(lanes, &layer.out, flat(&state.gated), &mut state.paths[first..]);
-    }
-
-    let skips = &mut state.paths[residual..];
-    rectify(lanes, skips);
-    state.hidden.copy_from_slice(head_bias);
-    product(lanes, &weights.head_hidden, flat(skips), &mut state.hidden);
-    rectify(lanes, &mut state.hidden);
-    state.logits.copy_from_slice(&weights.head_output_bias);
-    product(lanes, &weights.head_output, flat(&state.hidden), &mut state.logits);
+    let condition = &state.hop.condition;
+    state.pass.logits(lanes, state.sample as usize, path, condition, &mut state.logits);
     if weights.frame.prior.is_some() {
         add_prior(lanes, weights, state);
-    }
-}
-
-/// Sees to it that the layer's delayed tap for this sample is in the queue, and says where.
-///
-/// The inputs of the next `dilation` samples' delayed taps are all in the ring, so several are computed in one pass
-/// over the weights. Layers take turns (`index`), which keeps the load of samples even.
-#[inline(always)]
-fn delayed_tap<L: Lanes>(
-    lanes: L,
-    layer: &Layer,
-    queue: &mut Queue,
-    time: usize,
-    index: usize,
-    residual: usize,
-) -> usize {
-    if layer.is_ahead() {
-        let ahead = L::AHEAD.min(layer.dilation);
-        let turn = time.wrapping_add(index) & (ahead - 1);
-        if turn == 0 {
-            if L::AHEAD > 4 && ahead == 8 {
-                tap_ahead::<L, 8>(lanes, layer, queue, time, residual);
-            } else {
-                tap_ahead::<L, 4>(lanes, layer, queue, time, residual);
-            }
-        }
-        turn * 2 * residual
-    } else {
-        let slot = (time & (layer.dilation - 1)) * residual;
-        queue.delayed.fill(Block::default());
-        product(lanes, &layer.previous, flat(&queue.ring[slot..slot + residual]), &mut queue.delayed);
-        0
-    }
-}
-
-#[inline(always)]
-fn tap_ahead<L: Lanes, const B: usize>(
-    lanes: L,
-    layer: &Layer,
-    queue: &mut Queue,
-    time: usize,
-    residual: usize,
-) {
-    let mut inputs: [&[f32]; B] = [&[]; B];
-    for (b, input) in inputs.iter_mut().enumerate() {
-        let slot = (time.wrapping_add(b) & (layer.dilation - 1)) * residual;
-        *input = flat(&queue.ring[slot..slot + residual]);
-    }
-    product_ahead(lanes, &layer.previous, inputs, &mut queue.delayed);
-}
-
-#[inline(always)]
-fn rectify<L: Lanes>(lanes: L, blocks: &mut [Block]) {
-    for block in blocks {
-        lanes.store(lanes.max(lanes.load(&block.0), lanes.splat(0.0)), &mut block.0);
     }
 }
 

@@ -1,10 +1,12 @@
 //! The decoder's tensors, packed for the kernels.
 
-use crate::voice::ModelConfig;
+use crate::voice::{Arithmetic, ModelConfig};
 
+use super::arithmetic::Single;
 use super::lanes::{Block, LANES, blocks_for, flat, flat_mut};
 use super::math::{exp_f64, ln_f64};
-use super::matrix::{GateMatrix, Matrix};
+use super::matrix::Matrix;
+use super::network::AnyNetwork;
 
 /// Codes of the mu-law alphabet.
 pub(super) const CODES: usize = 256;
@@ -20,62 +22,32 @@ pub(super) const fn code_slot(code: usize) -> usize {
 /// One bank's decoder and frame networks, packed once and shared by all streams that use it.
 pub struct DecoderWeights {
     pub(super) config: ModelConfig,
-    /// Blocks of the residual, skip and head vectors.
+    /// Blocks of the residual path.
     pub(super) residual_blocks: usize,
-    pub(super) skip_blocks: usize,
-    pub(super) head_blocks: usize,
     /// Input tables, `[256, residual_blocks]`, of the last code and the one before it.
     pub(super) input_current: Box<[Block]>,
     pub(super) input_previous: Box<[Block]>,
     /// Excitation of sines, then of cosines.
-    pub(super) excitation: Option<[Matrix; 2]>,
-    pub(super) layers: Box<[Layer]>,
-    pub(super) skip_bias: Box<[Block]>,
-    pub(super) head_hidden: Matrix,
-    /// Rows and bias permuted by [`code_slot`], as are `values` and `ln_widths`.
-    pub(super) head_output: Matrix,
-    pub(super) head_output_bias: Box<[Block]>,
+    pub(super) excitation: Option<[Matrix<Single>; 2]>,
+    pub(super) network: AnyNetwork,
     pub(super) frame: FrameWeights,
-    /// Value of every code, permuted.
+    /// Value of every code, permuted by [`code_slot`].
     pub(super) values: [Block; CODE_BLOCKS],
     /// Logarithm of the width of every code's interval, permuted.
     pub(super) ln_widths: [Block; CODE_BLOCKS],
 }
 
-/// One dilated layer.
-pub(super) struct Layer {
-    pub(super) dilation: usize,
-    /// The delayed tap; narrow where [`Layer::is_ahead`].
-    pub(super) previous: Matrix,
-    pub(super) current: GateMatrix,
-    /// Residual rows (not in the last layer, whose residual output nobody reads), then skip rows.
-    pub(super) out: Matrix,
-    /// Residual bias; empty in the last layer.
-    pub(super) residual_bias: Box<[Block]>,
-}
-
-impl Layer {
-    /// Whether the delayed tap is computed for several samples in one pass.
-    pub(super) fn is_ahead(&self) -> bool {
-        is_ahead(self.dilation)
-    }
-}
-
-fn is_ahead(dilation: usize) -> bool {
-    dilation >= 4
-}
-
 /// The networks that run once a hop.
 pub(super) struct FrameWeights {
     /// Columns of latent, F0 and loudness.
-    pub(super) features: Matrix,
+    pub(super) features: Matrix<Single>,
     /// Columns of the singer's embedding.
-    pub(super) singer: Matrix,
+    pub(super) singer: Matrix<Single>,
     pub(super) bias: Box<[Block]>,
     /// Rows: for each layer tanh biases and sigmoid biases, then the head's, each padded to blocks.
-    pub(super) condition: Matrix,
+    pub(super) condition: Matrix<Single>,
     pub(super) condition_bias: Box<[Block]>,
-    pub(super) prior: Option<(Matrix, Box<[Block]>)>,
+    pub(super) prior: Option<(Matrix<Single>, Box<[Block]>)>,
 }
 
 /// Value of a mu-law code: `sign(v) (256^|v| - 1) / 255` with `v = (code + 0.5) / 128 - 1`.
@@ -94,13 +66,14 @@ fn ln_width(code: usize) -> f32 {
 }
 
 /// Values padded with zeros to whole blocks.
-fn padded(values: &[f32]) -> Box<[Block]> {
+pub(super) fn padded(values: &[f32]) -> Box<[Block]> {
     let mut blocks = vec![Block::default(); blocks_for(values.len())];
     flat_mut(&mut blocks)[..values.len()].copy_from_slice(values);
     blocks.into()
 }
 
-fn permuted(value: impl Fn(usize) -> f32) -> [Block; CODE_BLOCKS] {
+/// Values of all codes, permuted by [`code_slot`].
+pub(super) fn permuted(value: impl Fn(usize) -> f32) -> [Block; CODE_BLOCKS] {
     let mut blocks = [Block::default(); CODE_BLOCKS];
     for code in 0..CODES {
         flat_mut(&mut blocks)[code_slot(code)] = value(code);
@@ -109,10 +82,10 @@ fn permuted(value: impl Fn(usize) -> f32) -> [Block; CODE_BLOCKS] {
 }
 
 /// Each group of rows padded to whole blocks: maps a padded row to its row, if it has one.
-struct PaddedGroups(Vec<Option<usize>>);
+pub(super) struct PaddedGroups(Vec<Option<usize>>);
 
 impl PaddedGroups {
-    fn new(sizes: impl IntoIterator<Item = usize>) -> Self {
+    pub(super) fn new(sizes: impl IntoIterator<Item = usize>) -> Self {
         let (mut rows, mut first) = (Vec::new(), 0);
         for size in sizes {
             rows.extend((first..first + size).map(Some));
@@ -122,7 +95,12 @@ impl PaddedGroups {
         Self(rows)
     }
 
-    fn weight(&self, padded_row: usize, value: impl Fn(usize) -> f32) -> f32 {
+    /// Rows with their padding.
+    pub(super) fn rows(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn weight(&self, padded_row: usize, value: impl Fn(usize) -> f32) -> f32 {
         self.0.get(padded_row).copied().flatten().map_or(0.0, value)
     }
 
@@ -130,21 +108,24 @@ impl PaddedGroups {
         padded(&(0..self.0.len()).map(|row| self.weight(row, |row| values[row])).collect::<Vec<_>>())
     }
 
-    fn matrix(&self, tensor: &[f32], inputs: usize) -> Matrix {
+    pub(super) fn matrix<A: super::arithmetic::Arithmetic>(
+        &self,
+        tensor: &[f32],
+        inputs: usize,
+    ) -> Matrix<A> {
         Matrix::pack(self.0.len(), inputs, |row, input| self.weight(row, |row| tensor[row * inputs + input]))
     }
 }
 
 impl DecoderWeights {
     /// Packs the tensors of a bank. `tensor(name)` gives a tensor of the name and size that
-    /// [`crate::voice::tensor_specs`] lists for `config`, row-major.
+    /// [`crate::voice::tensor_specs`] lists for `config`, row-major. The products of the dilated layers and of the head
+    /// are made in `arithmetic`, all else in `f32`.
     ///
     /// # Panics
     /// If a tensor is shorter than listed; a bank that was loaded has been checked for that.
-    pub fn new<'a>(config: &ModelConfig, tensor: impl Fn(&str) -> &'a [f32]) -> Self {
-        let decoder = &config.decoder;
-        let (residual, skip, head) =
-            (decoder.residual_channels, decoder.skip_channels, decoder.head_channels);
+    pub fn new<'a>(config: &ModelConfig, arithmetic: Arithmetic, tensor: impl Fn(&str) -> &'a [f32]) -> Self {
+        let residual = config.decoder.residual_channels;
         let residual_groups = PaddedGroups::new([residual]);
         let table = |name: &str| -> Box<[Block]> {
             tensor(name)
@@ -161,47 +142,12 @@ impl DecoderWeights {
                 })
             })
         });
-        let dilations = decoder.dilations();
-        let layers = dilations.iter().enumerate().map(|(index, &dilation)| {
-            let name = |part: &str| format!("decoder.layers.{index}.{part}");
-            let gates = PaddedGroups::new([residual, residual]);
-            let previous = tensor(&name("previous"));
-            let delayed =
-                |row: usize, input: usize| gates.weight(row, |row| previous[row * residual + input]);
-            let last = index + 1 == dilations.len();
-            let weights = [tensor(&name("residual.weight")), tensor(&name("skip.weight"))];
-            let (out, residual_bias) = if last {
-                (PaddedGroups::new([skip]).matrix(weights[1], residual), padded(&[]))
-            } else {
-                let rows = PaddedGroups::new([residual, skip]);
-                (rows.matrix(&weights.concat(), residual), padded(tensor(&name("residual.bias"))))
-            };
-            Layer {
-                dilation,
-                previous: if is_ahead(dilation) {
-                    Matrix::pack_narrow(gates.0.len(), residual, delayed)
-                } else {
-                    Matrix::pack(gates.0.len(), residual, delayed)
-                },
-                current: GateMatrix::from_rows(tensor(&name("current")), residual),
-                out,
-                residual_bias,
-            }
-        });
-        let output = tensor("decoder.head.output.weight");
         Self {
             residual_blocks: blocks_for(residual),
-            skip_blocks: blocks_for(skip),
-            head_blocks: blocks_for(head),
             input_current: table("decoder.input.current"),
             input_previous: table("decoder.input.previous"),
             excitation,
-            layers: layers.collect(),
-            skip_bias: padded(tensor("decoder.skip_bias")),
-            head_hidden: Matrix::from_rows(tensor("decoder.head.hidden.weight"), skip),
-            // `code_slot` is its own inverse: it swaps the two hexadecimal digits.
-            head_output: Matrix::pack(CODES, head, |slot, input| output[code_slot(slot) * head + input]),
-            head_output_bias: permuted(|code| tensor("decoder.head.output.bias")[code]).into(),
+            network: AnyNetwork::new(config, arithmetic, &tensor),
             frame: FrameWeights::new(config, &tensor),
             values: permuted(code_value),
             ln_widths: permuted(ln_width),

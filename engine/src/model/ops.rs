@@ -5,8 +5,6 @@
 //! the items in order, so that results do not depend on the number of threads. Weights that belong to one operation
 //! come as one vector, a *pack*, because candle's operations take at most three arguments.
 
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod basis;
 mod conv;
 mod head;
@@ -14,9 +12,13 @@ mod host;
 mod input;
 mod layer;
 mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod product;
 mod real;
 mod reflection;
 mod reverse;
+#[cfg(target_arch = "x86_64")]
+mod square;
 
 pub use basis::frame_basis;
 pub use conv::{Geometry, conv1d};

@@ -11,7 +11,8 @@ use crate::signal::loudness::level;
 use crate::signal::mu_law;
 use crate::stream::Encoder;
 use crate::voice::{
-    ConditionConfig, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig, Sampling,
+    Arithmetic, ConditionConfig, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig,
+    Sampling,
 };
 
 fn config(encoder: EncoderConfig) -> ModelConfig {
@@ -145,7 +146,7 @@ fn the_cached_decoder_computes_the_graphs_logits_from_the_first_sample_on() {
             .unwrap();
 
         let values = parameters.values().unwrap();
-        let weights = Arc::new(DecoderWeights::new(&config, |name| values[name].as_slice()));
+        let weights = Arc::new(DecoderWeights::new(&config, Arithmetic::F32, |name| values[name].as_slice()));
         let mut decoder = decode::Decoder::new(weights, Sampling::default());
         let width = config.singer_embedding_size;
         decoder.set_singer(&values["singers.embedding"][2 * width..3 * width]);

@@ -73,6 +73,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
         },
         model: card.model.clone(),
         sampling: card.sampling,
+        arithmetic: card.arithmetic,
         training: TrainingConfig {
             seed: 1,
             steps,

@@ -46,6 +46,15 @@ pub enum TrainError {
         /// What the new card would have wrong.
         reason: String,
     },
+    /// A bank that a run cannot start from.
+    #[error(
+        "bank {bank} is of another model than the recipe's: a run can start from it if the two differ only in \
+         f0_decision_ms, encoder.look_ahead_frames and by more condition.frame_channels; `falsetto inspect` shows its sizes"
+    )]
+    Inherit {
+        /// Its name.
+        bank: String,
+    },
     /// The output folder.
     #[error("output folder {path}: {source}")]
     Output {

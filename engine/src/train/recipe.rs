@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::voice::{ConfigError, ModelConfig, Sampling};
+use crate::voice::{Arithmetic, ConfigError, ModelConfig, Sampling};
 
 /// A training recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Recipe {
     /// How the trained decoder draws its samples.
     #[serde(default)]
     pub sampling: Sampling,
+    /// What the trained decoder's products are made of. Training itself is in single precision.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
     /// The loop.
     pub training: TrainingConfig,
     /// What is done to the audio before it is shown to the network.

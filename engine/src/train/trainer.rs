@@ -15,6 +15,7 @@ use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
 use super::corpus::Corpus;
 use super::error::TrainError;
+use super::inherit::inherit;
 use super::optimizer::Adam;
 use super::recipe::{BacktranslationConfig, Recipe};
 use super::score::{mean_bits, scored_samples, validation_cuts};
@@ -78,8 +79,14 @@ struct Round {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run in `folder`: goes on from its checkpoint if there is one, starts anew otherwise.
-    pub fn new(recipe: &'a Recipe, corpus: &'a Corpus, folder: &Path) -> Result<Self, TrainError> {
+    /// A run in `folder`: goes on from its checkpoint if there is one; starts anew otherwise, from the weights of `from`
+    /// or from chance.
+    pub fn new(
+        recipe: &'a Recipe,
+        corpus: &'a Corpus,
+        folder: &Path,
+        from: Option<&VoiceBank>,
+    ) -> Result<Self, TrainError> {
         if let Some(name) = recipe.card.home_f0_hz.keys().find(|name| !corpus.singers.contains(name)) {
             return Err(TrainError::UnknownSinger { name: name.clone(), known: corpus.singers.join(", ") });
         }
@@ -88,6 +95,9 @@ impl<'a> Trainer<'a> {
         let singers = corpus.singers.len();
         let seed = recipe.training.seed;
         let parameters = Parameters::new(&recipe.model, singers, seed)?;
+        if let Some(bank) = from {
+            inherit(&parameters, recipe, &corpus.singers, bank)?;
+        }
         if !corpus.mel_mean.is_empty() {
             parameters.set("encoder.mel_mean", &corpus.mel_mean)?;
         }
@@ -370,6 +380,7 @@ impl<'a> Trainer<'a> {
                 .collect(),
             model: self.recipe.model.clone(),
             sampling: self.recipe.sampling,
+            arithmetic: self.recipe.arithmetic,
             loudest: self.corpus.loudest,
             trained_on: format!("{} ({minutes:.0} minutes, {} steps)", card.trained_on, self.step),
             licence: card.licence.clone(),

@@ -29,6 +29,9 @@ pub struct Card {
     pub model: ModelConfig,
     /// How the decoder draws its samples.
     pub sampling: Sampling,
+    /// What the decoder's products are made of.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
     /// The loudness (in the feature's unit) up to which the decoder was trained. Louder hops are sung at it and
     /// amplified afterwards: beyond what it knows, a decoder may fall into a squeal.
     pub loudest: f32,
@@ -60,6 +63,18 @@ pub struct Singer {
     pub name: String,
     /// Median of the training audio's F0 on voiced frames, in Hz.
     pub median_f0_hz: f32,
+}
+
+/// What the products of a decoder's layers and head are made of. It decides the samples to the bit, so it belongs to the
+/// bank and not to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arithmetic {
+    /// Single precision, as it was trained.
+    #[default]
+    F32,
+    /// Weights and activations of one byte, with a scale for each row of weights and each vector: a few times as fast.
+    Int8,
 }
 
 /// How a code is drawn from the softmax: logits are scaled by a sharpness, improbable codes dropped.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bank::{VoiceBank, VoiceError};
-use super::card::{Card, FORMAT_VERSION, Sampling, Singer};
+use super::card::{Arithmetic, Card, FORMAT_VERSION, Sampling, Singer};
 use super::config::{MU_LAW_CODES, ModelConfig};
 use super::tensors::{TensorSpec, tensor_specs};
 
@@ -24,6 +24,7 @@ impl VoiceBank {
                 .collect(),
             model: config,
             sampling: Sampling::default(),
+            arithmetic: Arithmetic::default(),
             loudest: crate::signal::loudness::LOUDNESS_CEILING,
             trained_on: "nothing: random weights".into(),
             licence: "CC0-1.0".into(),

@@ -17,15 +17,19 @@ impl Avx2 {
     }
 }
 
-/// AVX-512F, one vector of sixteen.
+/// AVX-512 F, BW, VL and VNNI, one vector of sixteen.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Avx512(());
 
 impl Avx512 {
-    /// The token, if the processor has it.
+    /// The token, if the processor has all of them.
     pub(in super::super) fn detect() -> Option<Self> {
         // The compiler's `avx512f` implies AVX2 and FMA, so both must be there too.
-        (is_x86_feature_detected!("avx512f") && Avx2::detect().is_some()).then_some(Self(()))
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        (found && Avx2::detect().is_some()).then_some(Self(()))
     }
 }
 
@@ -34,7 +38,7 @@ fn run_avx2<T: Task>(lanes: Avx2, task: T) -> T::Output {
     task.run(lanes)
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn run_avx512<T: Task>(lanes: Avx512, task: T) -> T::Output {
     task.run(lanes)
 }
@@ -50,6 +54,8 @@ macro_rules! proven {
 
 impl Lanes for Avx512 {
     type F = __m512;
+    type I = __m512i;
+    type Quad = __m512i;
     const AHEAD: usize = 8;
 
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -107,6 +113,33 @@ impl Lanes for Avx512 {
         )))
     }
     #[inline(always)]
+    fn max_abs(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)))
+    }
+    #[inline(always)]
+    fn store_rounded(self, value: __m512, bytes: &mut [i8; LANES]) {
+        proven!(_mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value))))
+    }
+    #[inline(always)]
+    fn no_products(self, offsets: &[i32; LANES]) -> __m512i {
+        proven!(_mm512_loadu_si512(offsets.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn quad(self, activations: [i8; 4]) -> __m512i {
+        // Flipping the sign bit adds 128 to what is then read as an unsigned number.
+        proven!(_mm512_set1_epi32(
+            i32::from_le_bytes(activations.map(i8::cast_unsigned)) ^ 0x8080_8080_u32.cast_signed()
+        ))
+    }
+    #[inline(always)]
+    fn dot(self, weights: &[i8; 4 * LANES], quad: __m512i, sums: __m512i) -> __m512i {
+        proven!(_mm512_dpbusd_epi32(sums, quad, _mm512_loadu_si512(weights.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn sums(self, sums: __m512i) -> __m512 {
+        proven!(_mm512_cvtepi32_ps(sums))
+    }
+    #[inline(always)]
     fn turns(self, phase: u32, first: u32, shift: u32) -> __m512 {
         proven!({
             let index = _mm512_loadu_si512(INDEX.as_ptr().cast());
@@ -127,6 +160,9 @@ macro_rules! halves {
 
 impl Lanes for Avx2 {
     type F = [__m256; 2];
+    type I = [__m256i; 2];
+    /// The activations and their magnitudes.
+    type Quad = [__m256i; 2];
     const AHEAD: usize = 4;
 
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -192,6 +228,51 @@ impl Lanes for Avx2 {
             )));
         }
         result
+    }
+    #[inline(always)]
+    fn max_abs(self, a: Self::F, b: Self::F) -> Self::F {
+        let sign = self.splat(-0.0);
+        let (a, b) = (halves!(_mm256_andnot_ps, sign, a), halves!(_mm256_andnot_ps, sign, b));
+        halves!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
+        proven!({
+            // Packing works within the halves of a register and leaves the four quarters as 0, 2, 1, 3.
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1]));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let packed = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+        })
+    }
+    #[inline(always)]
+    fn no_products(self, _offsets: &[i32; LANES]) -> Self::I {
+        proven!([_mm256_setzero_si256(); 2])
+    }
+    #[inline(always)]
+    fn quad(self, activations: [i8; 4]) -> Self::Quad {
+        proven!({
+            let activations = _mm256_set1_epi32(i32::from_le_bytes(activations.map(i8::cast_unsigned)));
+            [activations, _mm256_abs_epi8(activations)]
+        })
+    }
+    #[inline(always)]
+    fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, sums: Self::I) -> Self::I {
+        let mut result = sums;
+        for half in 0..2 {
+            result[half] = proven!({
+                let weights = _mm256_loadu_si256(weights[32 * half..].as_ptr().cast());
+                // Signs go over to the weights: the instruction wants unsigned activations. Two products of at most
+                // 127 by 127 fit 16 bits.
+                let pairs = _mm256_maddubs_epi16(quad[1], _mm256_sign_epi8(weights, quad[0]));
+                _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            });
+        }
+        result
+    }
+    #[inline(always)]
+    fn sums(self, sums: Self::I) -> Self::F {
+        proven!([_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])])
     }
     #[inline(always)]
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F {

@@ -1,13 +1,15 @@
 //! The decoder's formulas as straight loops in `f64`, with all of every layer's past kept: no queues, no tiles, none of
-//! the decoder's own functions.
+//! the decoder's own functions. In the arithmetic of bytes, weights and activations are rounded as the specification
+//! says and multiplied as the numbers that they stand for.
 
 use std::f64::consts::TAU;
 
 use super::{Frame, Tensors};
-use crate::voice::ModelConfig;
+use crate::voice::{Arithmetic, ModelConfig};
 
 pub(super) struct Reference<'a> {
     config: &'a ModelConfig,
+    arithmetic: Arithmetic,
     tensors: &'a Tensors,
     /// Inputs of every layer at every past sample.
     past: Vec<Vec<Vec<f64>>>,
@@ -29,14 +31,35 @@ fn width(code: i64) -> f64 {
     }
 }
 
+/// To 127 steps of the largest magnitude.
+fn rounded(values: impl Iterator<Item = f64> + Clone, largest: Option<f64>) -> Vec<f64> {
+    let largest = largest.unwrap_or_else(|| values.clone().fold(0.0, |most, value| value.abs().max(most)));
+    let step = if largest > 1e-30 { largest / 127.0 } else { 1.0 };
+    values.map(|value| (value / step).round_ties_even() * step).collect()
+}
+
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
 impl<'a> Reference<'a> {
-    pub(super) fn new(config: &'a ModelConfig, tensors: &'a Tensors) -> Self {
+    pub(super) fn new(config: &'a ModelConfig, arithmetic: Arithmetic, tensors: &'a Tensors) -> Self {
         let past = vec![Vec::new(); config.decoder.layers()];
-        Self { config, tensors, past, codes: Vec::new(), turns: 0.0, previous_f0: None }
+        Self { config, arithmetic, tensors, past, codes: Vec::new(), turns: 0.0, previous_f0: None }
+    }
+
+    /// The product of a matrix of the layers or of the head, in the bank's arithmetic; the inputs' largest magnitude is
+    /// `bound`, if it is known.
+    fn layer_times(&self, name: &str, inputs: &[f64], bound: Option<f64>) -> Vec<f64> {
+        if self.arithmetic == Arithmetic::F32 {
+            return self.times(name, inputs);
+        }
+        let inputs = rounded(inputs.iter().copied(), bound);
+        let dot = |row: &[f32]| {
+            let row = rounded(row.iter().map(|&weight| f64::from(weight)), None);
+            row.iter().zip(&inputs).map(|(w, x)| w * x).sum()
+        };
+        self.tensors[name].chunks_exact(inputs.len()).map(dot).collect()
     }
 
     fn vector(&self, name: &str) -> Vec<f64> {
@@ -112,9 +135,9 @@ impl<'a> Reference<'a> {
             let zero = vec![0.0; residual];
             let past = &self.past[layer];
             let delayed = if past.len() >= dilation { &past[past.len() - dilation] } else { &zero };
-            let taps = self.times(&name("previous"), delayed);
+            let taps = self.layer_times(&name("previous"), delayed, None);
             let p: Vec<f64> = self
-                .times(&name("current"), &h)
+                .layer_times(&name("current"), &h, None)
                 .iter()
                 .zip(taps)
                 .zip(&condition[2 * residual * layer..])
@@ -122,18 +145,22 @@ impl<'a> Reference<'a> {
                 .collect();
             let z: Vec<f64> = (0..residual).map(|r| p[r].tanh() * sigmoid(p[residual + r])).collect();
             self.past[layer].push(h.clone());
-            for (h, d) in h.iter_mut().zip(self.affine(&name("residual"), &z)) {
-                *h += d;
+            let residual = self.layer_times(&name("residual.weight"), &z, Some(1.0));
+            for ((h, d), bias) in h.iter_mut().zip(residual).zip(self.vector(&name("residual.bias"))) {
+                *h += d + bias;
             }
-            for (s, d) in skips.iter_mut().zip(self.times(&name("skip.weight"), &z)) {
+            for (s, d) in skips.iter_mut().zip(self.layer_times(&name("skip.weight"), &z, Some(1.0))) {
                 *s += d;
             }
         }
         let relu = |values: Vec<f64>| values.into_iter().map(|v| v.max(0.0)).collect::<Vec<_>>();
         let head_bias = &condition[2 * residual * decoder.layers()..];
-        let hidden = self.times("decoder.head.hidden.weight", &relu(skips));
+        let hidden = self.layer_times("decoder.head.hidden.weight", &relu(skips), None);
         let hidden = relu(hidden.iter().zip(head_bias).map(|(a, b)| a + b).collect());
-        let mut logits = self.affine("decoder.head.output", &hidden);
+        let mut logits = self.layer_times("decoder.head.output.weight", &hidden, None);
+        for (logit, bias) in logits.iter_mut().zip(self.vector("decoder.head.output.bias")) {
+            *logit += bias;
+        }
         if let (Some(prior), Some(o)) = (decoder.prior, prior) {
             let (taps, harmonics) = (prior.taps, prior.harmonics);
             let level = 0.5 * ((3.0 * f64::from(frame.loudness) - 6.0) / 2.0).exp();

@@ -2,6 +2,8 @@
 
 use gemm::Parallelism;
 
+#[cfg(target_arch = "x86_64")]
+use super::real::Level;
 use super::real::Real;
 
 /// Values seen as a matrix: entry `(i, j)` is `values[i * row + j * column]`.
@@ -87,19 +89,23 @@ pub(super) fn multiply<T: Real>(
     );
 
     #[cfg(target_arch = "x86_64")]
-    if target.column == 1 && right.column == 1 && super::real::level() == super::real::Level::Avx512 {
+    if target.column == 1 && right.column == 1 && super::real::level() != Level::Plain {
         let pointers = (target.values.as_mut_ptr(), left.values.as_ptr(), right.values.as_ptr());
         if let Some(pointers) = T::as_single(pointers) {
-            let strides = super::avx512::Strides {
+            let strides = super::product::Strides {
                 target_row: target.row,
                 left_row: left.row,
                 left_column: left.column,
                 right_row: right.row,
             };
+            let (shape, add) = ((rows, depth, columns), put == Put::Add);
             // SAFETY: the assertions above keep every entry inside its slice and the target's rows apart; the target
             // is borrowed exclusively; `level` has seen the instructions.
             unsafe {
-                super::avx512::multiply((rows, depth, columns), pointers, strides, put == Put::Add);
+                match super::real::level() {
+                    Level::Avx512 => super::product::multiply_avx512(shape, pointers, strides, add),
+                    _ => super::product::multiply_avx2(shape, pointers, strides, add),
+                }
             }
             return;
         }
@@ -150,7 +156,7 @@ pub(super) fn transpose<T: Real>(
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
     let (mut square_rows, mut square_columns) = (0, 0);
     #[cfg(target_arch = "x86_64")]
-    if super::real::level() == super::real::Level::Avx512
+    if super::real::level() == Level::Avx512
         && let Some((to, from, _)) = T::as_single((target.as_mut_ptr(), source.as_ptr(), source.as_ptr()))
     {
         (square_rows, square_columns) = (rows / 16 * 16, columns / 16 * 16);
@@ -160,7 +166,7 @@ pub(super) fn transpose<T: Real>(
                 // instructions.
                 unsafe {
                     let from = from.add(row * source_row + column);
-                    super::avx512::transpose_square(from, source_row, to.add(column * rows + row), rows);
+                    super::square::transpose_square(from, source_row, to.add(column * rows + row), rows);
                 }
             }
         }

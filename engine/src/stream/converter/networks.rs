@@ -79,7 +79,7 @@ impl Networks {
         let mel_mean = reads_mel.then(|| bank.tensor("encoder.mel_mean"));
         let analyzer = Analyzer::new(model, mel_mean);
         let encoder = Encoder::new(model, |name| bank.tensor(name));
-        let weights = DecoderWeights::new(model, |name| bank.tensor(name));
+        let weights = DecoderWeights::new(model, bank.card().arithmetic, |name| bank.tensor(name));
         let decoder = Decoder::new(Arc::new(weights), card.sampling);
 
         // Mel frames are analysed, then encoded; waveform encoders work beside the analysis.

@@ -1,0 +1,85 @@
+//! The weights of a bank as the start of another run: of other singers, of a model that hears less far ahead, of a wider
+//! one.
+
+use super::error::TrainError;
+use super::recipe::Recipe;
+use crate::model::Parameters;
+use crate::voice::{EncoderConfig, ModelConfig, VoiceBank, tensor_specs};
+
+const EMBEDDING: &str = "singers.embedding";
+
+/// Sets fresh `parameters` of the recipe's model to what the bank knows.
+///
+/// The models may differ in how far they hear ahead (`f0_decision_ms`, `look_ahead_frames`) and the recipe's
+/// `frame_channels` may be more: then the new channels count for nothing at first, so that the network does what the
+/// bank's did. Singers are matched by name; one that the bank does not have starts from the mean of those that it has.
+pub(crate) fn inherit(
+    parameters: &Parameters,
+    recipe: &Recipe,
+    singers: &[String],
+    bank: &VoiceBank,
+) -> Result<(), TrainError> {
+    let card = bank.card();
+    if with_free_sizes_of(&card.model, &recipe.model) != recipe.model
+        || card.model.condition.frame_channels > recipe.model.condition.frame_channels
+    {
+        return Err(TrainError::Inherit { bank: card.name.clone() });
+    }
+    let old = tensor_specs(&card.model, card.singers.len());
+    for (new, old) in tensor_specs(&recipe.model, singers.len()).iter().zip(&old) {
+        let values = bank.tensor(&old.name);
+        let values = match new.name.as_str() {
+            EMBEDDING => embeddings(singers, bank),
+            // Of the audio, not of what was learnt.
+            "encoder.mel_mean" => continue,
+            _ if new.shape == old.shape => values.to_vec(),
+            name => {
+                let fresh: Vec<f32> = parameters.get(name)?.flatten_all()?.to_vec1()?;
+                grown(&fresh, &new.shape, values, &old.shape)
+            }
+        };
+        parameters.set(&new.name, &values)?;
+    }
+    Ok(())
+}
+
+/// `old` with the sizes that may differ taken from `new`.
+fn with_free_sizes_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
+    let mut model = old.clone();
+    model.f0_decision_ms = new.f0_decision_ms;
+    model.condition.frame_channels = new.condition.frame_channels;
+    if let (
+        EncoderConfig::Mel { look_ahead_frames, .. },
+        EncoderConfig::Mel { look_ahead_frames: new_frames, .. },
+    ) = (&mut model.encoder, &new.encoder)
+    {
+        *look_ahead_frames = *new_frames;
+    }
+    model
+}
+
+fn embeddings(singers: &[String], bank: &VoiceBank) -> Vec<f32> {
+    let known: Vec<&[f32]> =
+        (0..bank.card().singers.len()).map(|index| bank.singer_embedding(index)).collect();
+    let width = bank.card().model.singer_embedding_size;
+    let mean = |channel: usize| known.iter().map(|row| row[channel]).sum::<f32>() / known.len() as f32;
+    singers
+        .iter()
+        .flat_map(|name| match bank.singer_index(name) {
+            Ok(index) => known[index].to_vec(),
+            Err(_) => (0..width).map(mean).collect(),
+        })
+        .collect()
+}
+
+/// A vector or matrix that has grown: old entries as they were, new rows fresh, new columns of old rows zero.
+fn grown(fresh: &[f32], new: &[usize], values: &[f32], old: &[usize]) -> Vec<f32> {
+    let columns = |shape: &[usize]| shape.get(1).copied().unwrap_or(1);
+    let (new_columns, old_columns) = (columns(new), columns(old));
+    let mut result = fresh.to_vec();
+    for (row, old_row) in result.chunks_mut(new_columns).zip(values.chunks(old_columns)) {
+        row.fill(0.0);
+        row[..old_columns].copy_from_slice(old_row);
+    }
+    result
+}
