@@ -62,7 +62,7 @@ fn main() {
     ] {
         for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
             let weights = Arc::new(random_weights(&config, arithmetic));
-            for isa in [Isa::Avx512, Isa::Avx2, Isa::Scalar].into_iter().filter(|isa| isa.is_available()) {
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
                 let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
                 decoder.set_singer(&[0.1; 32]);
                 let mut output = vec![0.0; config.hop_samples];

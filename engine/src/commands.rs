@@ -1,6 +1,7 @@
 //! One module for each verb. A verb ends with one clear sentence when it cannot do its work.
 
 pub mod adapt;
+pub mod bench;
 pub mod convert;
 pub mod doctor;
 pub mod inspect;

@@ -30,6 +30,7 @@
 mod tests;
 
 mod arithmetic;
+mod ceilings;
 mod draw;
 mod frame;
 mod lanes;
@@ -43,6 +44,7 @@ mod weights;
 
 use std::sync::Arc;
 
+pub use ceilings::{BareStream, multiply_adds_per_second};
 pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
 pub use phase::{F0Phase, harmonic_waves, sung_phase};

@@ -34,6 +34,8 @@ enum Command {
     Inspect(commands::inspect::Arguments),
     /// Check this machine: processor, built-in voice, speed.
     Doctor(commands::doctor::Arguments),
+    /// Measure this machine: decoders, the whole chain, and the ceilings that they run against.
+    Bench(commands::bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Singers(arguments) => commands::singers::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

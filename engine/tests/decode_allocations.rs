@@ -61,7 +61,7 @@ fn decoding_never_allocates() {
     for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
         let weights = Arc::new(DecoderWeights::new(&config, arithmetic, |name| &tensors[name]));
         let (mut output, codes, mut logits) = (vec![0.0; 64], vec![100; 64], vec![0.0; 64 * 256]);
-        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512] {
+        for isa in Isa::ALL {
             let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
             let before = CALLS.get();
             for hop in 0..6 {

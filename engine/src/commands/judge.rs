@@ -8,7 +8,7 @@ use falsetto_engine::judge::{
     Cepstra, Conversion, Reconstruction, Recording, Report, SingerModels, bits_per_sample,
 };
 use falsetto_engine::stream::{Settings, convert};
-use falsetto_engine::voice::VoiceBank;
+use falsetto_engine::voice::{Arithmetic, VoiceBank};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
@@ -206,9 +206,15 @@ impl Work<'_> {
     fn reconstruction(&self, clip: &Recording, singer: usize) -> Result<Reconstruction, String> {
         let settings = Settings { singer, seed: self.arguments.seed, ..Settings::default() };
         let output = self.sing(clip, settings)?;
-        let bits = bits_per_sample(self.bank, clip.rate_hz, singer, &clip.samples);
+        let in_arithmetic =
+            |arithmetic| bits_per_sample(self.bank, arithmetic, clip.rate_hz, singer, &clip.samples);
+        let own = in_arithmetic(self.bank.card().arithmetic);
+        let single = match self.bank.card().arithmetic {
+            Arithmetic::F32 => own,
+            Arithmetic::Int8 => in_arithmetic(Arithmetic::F32),
+        };
         self.bar.inc(1);
-        Ok(Reconstruction::judge(clip, &output, &self.bank.card().singers[singer].name, bits))
+        Ok(Reconstruction::judge(clip, &output, &self.bank.card().singers[singer].name, [own, single]))
     }
 
     fn sing(&self, take: &Recording, settings: Settings) -> Result<Recording, String> {
@@ -256,8 +262,9 @@ fn tell(report: &Report) {
         s.not_finite_samples
     );
     say!(
-        "own recordings   {} bits per sample, MCD {} dB, STFT distance {}",
-        number(s.bits_per_sample, 3),
+        "own recordings   {} bits per sample ({} in f32), MCD {} dB, STFT distance {}",
+        number(s.bits_per_sample, 4),
+        number(s.bits_per_sample_f32, 4),
         number(s.mel_cepstral_distortion_db, 2),
         number(s.stft_distance, 3)
     );

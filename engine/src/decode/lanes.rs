@@ -1,12 +1,16 @@
-//! Sixteen `f32` values at a time, on three instruction sets with the same bits.
+//! Sixteen values at a time, on four instruction sets with the same bits.
 //!
 //! A value of a [`Lanes`] type is proof that the processor has its instruction set, so kernels written against the
 //! trait are safe code; every method of it, and every kernel, is `#[inline(always)]` and takes the set's code shape
 //! inside [`Lanes::run`], the only place that carries `#[target_feature]`.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2, Avx512};
 
@@ -41,19 +45,23 @@ pub(super) const fn blocks_for(values: usize) -> usize {
 /// An instruction set that the decoder has kernels for. All of them give the same samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// Plain Rust; the only one off x86-64. On x86-64 it calls the system's `fmaf` and is hundreds of times too slow
-    /// for live use: a reference, not a way out.
+    /// Plain Rust. Hundreds of times too slow for live use: a reference, not a way out.
     Scalar,
     /// AVX2 with FMA: x86-64 since about 2013.
     Avx2,
     /// AVX-512 with VNNI: servers since 2019, desktops since Zen 4.
     Avx512,
+    /// NEON: every aarch64 processor.
+    Neon,
 }
 
 impl Isa {
+    /// All of them, from the fastest to the reference.
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+
     /// The fastest instruction set of this processor.
     pub fn best() -> Self {
-        [Self::Avx512, Self::Avx2].into_iter().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+        Self::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
     }
 
     /// Whether this processor has it.
@@ -64,6 +72,7 @@ impl Isa {
             Self::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::detect().is_some(),
+            Self::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -83,7 +92,11 @@ impl Isa {
                     return lanes.run(task);
                 }
             }
-            Self::Scalar => {}
+            Self::Scalar | Self::Neon => {}
+        }
+        #[cfg(target_arch = "aarch64")]
+        if self == Self::Neon {
+            return Neon.run(task);
         }
         Scalar.run(task)
     }
@@ -158,14 +171,15 @@ const TURN: f32 = 1.0 / 4_294_967_296.0;
 #[derive(Clone, Copy)]
 pub(super) struct Scalar;
 
-macro_rules! each_lane {
-    ($lane:ident => $value:expr) => {{
-        let mut result = [0.0_f32; LANES];
-        for $lane in 0..LANES {
-            result[$lane] = $value;
-        }
-        result
-    }};
+/// What `value` gives for every lane. A function of its own: unrolled into every kernel, the reference would be most of
+/// the program.
+#[inline(never)]
+fn each_lane<T: Copy + Default>(value: impl Fn(usize) -> T) -> [T; LANES] {
+    let mut result = [T::default(); LANES];
+    for (lane, result) in result.iter_mut().enumerate() {
+        *result = value(lane);
+    }
+    result
 }
 
 impl Lanes for Scalar {
@@ -191,43 +205,43 @@ impl Lanes for Scalar {
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => a[lane] + b[lane])
+        each_lane(|lane| a[lane] + b[lane])
     }
     #[inline(always)]
     fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => a[lane] - b[lane])
+        each_lane(|lane| a[lane] - b[lane])
     }
     #[inline(always)]
     fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => a[lane] * b[lane])
+        each_lane(|lane| a[lane] * b[lane])
     }
     #[inline(always)]
     fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => a[lane] / b[lane])
+        each_lane(|lane| a[lane] / b[lane])
     }
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        each_lane!(lane => a[lane].mul_add(b[lane], c[lane]))
+        each_lane(|lane| a[lane].mul_add(b[lane], c[lane]))
     }
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => if a[lane] > b[lane] { a[lane] } else { b[lane] })
+        each_lane(|lane| if a[lane] > b[lane] { a[lane] } else { b[lane] })
     }
     #[inline(always)]
     fn min(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => if a[lane] < b[lane] { a[lane] } else { b[lane] })
+        each_lane(|lane| if a[lane] < b[lane] { a[lane] } else { b[lane] })
     }
     #[inline(always)]
     fn keep_at_least(self, a: Self::F, threshold: Self::F) -> Self::F {
-        each_lane!(lane => if a[lane] >= threshold[lane] { a[lane] } else { 0.0 })
+        each_lane(|lane| if a[lane] >= threshold[lane] { a[lane] } else { 0.0 })
     }
     #[inline(always)]
     fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F {
-        each_lane!(lane => f32::from_bits(a[lane].to_bits().wrapping_add(shifted[lane].to_bits() << 23)))
+        each_lane(|lane| f32::from_bits(a[lane].to_bits().wrapping_add(shifted[lane].to_bits() << 23)))
     }
     #[inline(always)]
     fn max_abs(self, a: Self::F, b: Self::F) -> Self::F {
-        each_lane!(lane => if a[lane].abs() > b[lane].abs() { a[lane].abs() } else { b[lane].abs() })
+        each_lane(|lane| if a[lane].abs() > b[lane].abs() { a[lane].abs() } else { b[lane].abs() })
     }
     #[inline(always)]
     fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
@@ -244,22 +258,22 @@ impl Lanes for Scalar {
         activations
     }
     #[inline(always)]
-    fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, mut sums: Self::I) -> Self::I {
-        for (sum, weights) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
-            for (&weight, activation) in weights.iter().zip(quad) {
-                *sum += i32::from(weight) * i32::from(activation);
-            }
-        }
-        sums
+    fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, sums: Self::I) -> Self::I {
+        let (weights, _) = weights.as_chunks::<4>();
+        each_lane(|lane| {
+            let products = weights[lane].iter().zip(quad).map(|(&w, x)| i32::from(w) * i32::from(x));
+            sums[lane] + products.sum::<i32>()
+        })
     }
     #[inline(always)]
     fn sums(self, sums: Self::I) -> Self::F {
-        sums.map(|sum| sum as f32)
+        each_lane(|lane| sums[lane] as f32)
     }
     #[inline(always)]
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F {
-        each_lane!(lane => {
-            phase.wrapping_mul(first.wrapping_add(lane as u32)).wrapping_add(shift).cast_signed() as f32 * TURN
+        each_lane(|lane| {
+            phase.wrapping_mul(first.wrapping_add(lane as u32)).wrapping_add(shift).cast_signed() as f32
+                * TURN
         })
     }
 }

@@ -53,6 +53,11 @@ impl<A: Arithmetic> Matrix<A> {
         Self { depth, tiles, cells, rows }
     }
 
+    /// Bytes of the weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.cells)
+    }
+
     /// Packs a row-major `[rows, inputs]` tensor.
     pub(super) fn from_rows(tensor: &[f32], inputs: usize) -> Self {
         let rows = tensor.len() / inputs;
@@ -171,6 +176,11 @@ pub(super) struct GateMatrix<A: Arithmetic> {
 }
 
 impl<A: Arithmetic> GateMatrix<A> {
+    /// Bytes of the weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.cells)
+    }
+
     /// Packs a row-major `[2 units, inputs]` tensor: tanh rows, then sigmoid rows.
     pub(super) fn from_rows(tensor: &[f32], inputs: usize) -> Self {
         let units = tensor.len() / inputs / 2;

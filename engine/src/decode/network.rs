@@ -28,6 +28,14 @@ impl AnyNetwork {
             voice::Arithmetic::Int8 => Self::Int8(Arc::new(Network::new(config, tensor))),
         }
     }
+
+    /// Bytes of all weights.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Single(network) => network.bytes(),
+            Self::Int8(network) => network.bytes(),
+        }
+    }
 }
 
 /// Packed weights.
@@ -102,6 +110,13 @@ impl<A: Arithmetic> Network<A> {
             head_output: Matrix::pack(CODES, head, |slot, input| output[code_slot(slot) * head + input]),
             head_output_bias: permuted(|code| tensor("decoder.head.output.bias")[code]).into(),
         }
+    }
+}
+
+impl<A: Arithmetic> Network<A> {
+    fn bytes(&self) -> usize {
+        let layer = |layer: &Layer<A>| layer.previous.bytes() + layer.current.bytes() + layer.out.bytes();
+        self.layers.iter().map(layer).sum::<usize>() + self.head_hidden.bytes() + self.head_output.bytes()
     }
 }
 

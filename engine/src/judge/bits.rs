@@ -8,17 +8,24 @@ use crate::signal::emphasis::PreEmphasis;
 use crate::signal::mu_law;
 use crate::signal::resample::resampled;
 use crate::stream::Encoder;
-use crate::voice::{EncoderConfig, VoiceBank};
+use crate::voice::{Arithmetic, EncoderConfig, VoiceBank};
 
 const CODES: usize = 256;
 
 /// Bits per sample that the bank needs for a mono recording when `singer` sings it: the mean of `-log2 p` over the mu-law codes
-/// at the model's rate, each given all before it, without sharpening. Lower is better; 8 is knowing nothing.
+/// at the model's rate, each given all before it, without sharpening. Lower is better; 8 is knowing nothing. The bank's own
+/// arithmetic is the one it sings in, another tells what that costs.
 /// None for a recording that is shorter than a hop.
 ///
 /// # Panics
 /// If the bank has no such singer.
-pub fn bits_per_sample(bank: &VoiceBank, rate_hz: u32, singer: usize, recording: &[f32]) -> Option<f64> {
+pub fn bits_per_sample(
+    bank: &VoiceBank,
+    arithmetic: Arithmetic,
+    rate_hz: u32,
+    singer: usize,
+    recording: &[f32],
+) -> Option<f64> {
     let model = &bank.card().model;
     let hop = model.hop_samples;
     let mut waveform = resampled(recording, rate_hz, model.sample_rate_hz);
@@ -28,7 +35,7 @@ pub fn bits_per_sample(bank: &VoiceBank, rate_hz: u32, singer: usize, recording:
     PreEmphasis::new(model.pre_emphasis).process(&mut waveform);
     let hops = frames.iter().map(|frame| (frame.f0_hz, frame.voiced));
     let phase = sung_phase(&waveform, hops, model.sample_rate_hz, hop);
-    let weights = Arc::new(DecoderWeights::new(model, bank.card().arithmetic, |name| bank.tensor(name)));
+    let weights = Arc::new(DecoderWeights::new(model, arithmetic, |name| bank.tensor(name)));
     let mut decoder = Decoder::new(weights, bank.card().sampling);
     decoder.set_singer(bank.singer_embedding(singer));
     let mut logits = vec![0.0f32; hop * CODES];

@@ -91,6 +91,8 @@ pub struct Reconstruction {
     pub singer: String,
     /// See [`bits_per_sample`](super::bits_per_sample).
     pub bits_per_sample: Option<f64>,
+    /// The same if the bank's products were made in `f32`.
+    pub bits_per_sample_f32: Option<f64>,
     /// See [`mel_cepstral_distortion_db`].
     pub mel_cepstral_distortion_db: Option<f64>,
     /// See [`stft_distance`].
@@ -99,11 +101,13 @@ pub struct Reconstruction {
 
 impl Reconstruction {
     /// Judges what a singer made of his own recording.
-    pub fn judge(clip: &Recording, output: &Recording, singer: &str, bits_per_sample: Option<f64>) -> Self {
+    /// `bits` are those per sample in the bank's arithmetic and in `f32`.
+    pub fn judge(clip: &Recording, output: &Recording, singer: &str, bits: [Option<f64>; 2]) -> Self {
         Self {
             clip: clip.name.clone(),
             singer: singer.into(),
-            bits_per_sample,
+            bits_per_sample: bits[0],
+            bits_per_sample_f32: bits[1],
             mel_cepstral_distortion_db: mel_cepstral_distortion_db(&clip.judged, &output.judged),
             stft_distance: stft_distance(&clip.judged, &output.judged),
         }
@@ -166,6 +170,8 @@ pub struct Summary {
     pub not_finite_samples: usize,
     /// Mean.
     pub bits_per_sample: Option<f64>,
+    /// Mean.
+    pub bits_per_sample_f32: Option<f64>,
     /// Mean.
     pub mel_cepstral_distortion_db: Option<f64>,
     /// Mean.
@@ -242,6 +248,7 @@ impl Summary {
             clipped_samples: conversions.iter().map(|c| c.level.clipped_samples).sum(),
             not_finite_samples: conversions.iter().map(|c| c.level.not_finite_samples).sum(),
             bits_per_sample: of_clips(|clip| clip.bits_per_sample),
+            bits_per_sample_f32: of_clips(|clip| clip.bits_per_sample_f32),
             mel_cepstral_distortion_db: of_clips(|clip| clip.mel_cepstral_distortion_db),
             stft_distance: of_clips(|clip| clip.stft_distance),
             ..Self::default()

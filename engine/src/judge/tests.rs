@@ -1,6 +1,6 @@
 use super::spectrum::{CEPSTRA, cepstra};
 use super::*;
-use crate::voice::VoiceBank;
+use crate::voice::{Arithmetic, VoiceBank};
 
 /// Uniform numbers in [-0.5, 0.5].
 fn noise(samples: usize, seed: u32) -> impl Iterator<Item = f64> {
@@ -181,12 +181,16 @@ fn a_bank_predicts_its_own_singer_better_than_another() {
     let take = Recording::new("take".into(), buzz(200.0, 0.1, 0.01, 1), RATE_HZ);
     let settings = crate::stream::Settings { singer: 3, ..Default::default() };
     let sung = crate::stream::convert(&bank, RATE_HZ, settings, &take.samples).unwrap();
-    let [own, other] = [3, 4].map(|singer| bits_per_sample(&bank, RATE_HZ, singer, &sung).unwrap());
+    let [own, other] =
+        [3, 4].map(|singer| bits_per_sample(&bank, Arithmetic::F32, RATE_HZ, singer, &sung).unwrap());
     assert!(own < other && (2.0..6.0).contains(&own), "{own} and {other} bits");
     // A voice must not be blamed for the phase it sings in: half a period later it costs about the same.
-    let later = bits_per_sample(&bank, RATE_HZ, 3, &sung[40..]).unwrap();
+    let later = bits_per_sample(&bank, Arithmetic::F32, RATE_HZ, 3, &sung[40..]).unwrap();
     assert!((later - own).abs() < 0.3, "{later} instead of {own} bits");
-    assert_eq!(bits_per_sample(&bank, RATE_HZ, 0, &[0.0; 10]), None);
+    // Bytes cost little, but they cost.
+    let bytes = bits_per_sample(&bank, Arithmetic::Int8, RATE_HZ, 3, &sung).unwrap();
+    assert!(bytes != own && (bytes / own - 1.0).abs() < 0.02, "{bytes} instead of {own} bits");
+    assert_eq!(bits_per_sample(&bank, Arithmetic::F32, RATE_HZ, 0, &[0.0; 10]), None);
 }
 
 #[test]
@@ -205,7 +209,7 @@ fn a_report_counts_and_shows_what_it_was_given() {
     assert!(ranks == [Some(1), Some(2)] || ranks == [Some(2), Some(1)], "{ranks:?}");
     assert_eq!(conversions[0].margin.map(f64::abs), conversions[1].margin.map(f64::abs));
     conversions[0].output_sound = "sounds/x.wav".into();
-    let selves = vec![Reconstruction::judge(&take, &take, "bob", Some(4.5))];
+    let selves = vec![Reconstruction::judge(&take, &take, "bob", [Some(4.5), Some(4.25)])];
     let bob = || "bob".to_string();
     let real = vec![(bob(), Some(bob())), (bob(), Some("<ann>".into())), (bob(), None), (bob(), None)];
     let report = Report::new("test".into(), "hash".into(), names.to_vec(), &real, conversions, selves);
@@ -214,7 +218,8 @@ fn a_report_counts_and_shows_what_it_was_given() {
     assert_eq!(report.summary.real_identified, Some(0.25));
     assert_eq!(report.real_confusion, [[0, 0], [1, 1]]);
     assert_eq!(report.summary.rank, Some(1.5));
-    assert_eq!(report.summary.bits_per_sample, Some(4.5));
+    let bits = [report.summary.bits_per_sample, report.summary.bits_per_sample_f32];
+    assert_eq!(bits, [Some(4.5), Some(4.25)]);
     assert_eq!(report.summary.f0_rmse_cents, Some(0.0));
     let page = report.html();
     assert!(page.contains("&lt;ann&gt;") && page.contains("a &quot;take&quot;") && !page.contains("<ann>"));

@@ -2,6 +2,7 @@
 //! through the command.
 
 mod automation;
+mod bench;
 mod bounce;
 mod common;
 mod hostile;

@@ -1,0 +1,318 @@
+//! `falsetto bench`: how fast this machine sings, against what its processor can do at most, measured in one run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use falsetto_engine::decode::{
+    BareStream, Decoder, DecoderWeights, FrameInput, Isa, multiply_adds_per_second,
+};
+use falsetto_engine::signal::analysis::Analyzer;
+use falsetto_engine::signal::resample::Resampler;
+use falsetto_engine::stream::{Converter, Encoder, Settings};
+use falsetto_engine::voice::{Arithmetic, EncoderConfig, ModelConfig, Sampling, VoiceBank};
+use serde_json::{Value, json};
+
+use super::{Outcome, open_bank, say};
+
+/// Measure this machine.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Voice bank whose whole chain is measured; the built-in one if it is not given.
+    #[arg(long, value_name = "FILE")]
+    voice: Option<PathBuf>,
+    /// Also write the figures to a file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 1.5)]
+    seconds: f64,
+}
+
+const HOST_RATE_HZ: u32 = 48_000;
+const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Int8];
+/// Residual and skip channels, head channels, blocks of ten layers: the default bank's, and what WaveNets are made of.
+const SIZES: [(usize, usize, usize); 5] =
+    [(48, 64, 2), (64, 256, 2), (64, 256, 4), (96, 256, 4), (128, 256, 4)];
+/// Share of a core's time that may be planned for.
+const LOAD: f64 = 0.7;
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    if !(0.01..=600.0).contains(&arguments.seconds) {
+        return Err(format!("--seconds is {}, must be 0.01 to 600", arguments.seconds));
+    }
+    let time = Duration::from_secs_f64(arguments.seconds);
+    let bank = open_bank(arguments.voice.as_deref())?;
+    let ceilings = measure_ceilings();
+    let decoders: Vec<Value> = measure_decoders(&bank, &ceilings, time)?;
+    let chain = measure_chain(&bank, time);
+    let live = measure_live(&bank, time)?;
+    if let Some(path) = &arguments.json {
+        let figures = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "bank": bank.content_hash(),
+            "ceilings": ceilings.iter().map(Ceiling::json).collect::<Vec<_>>(),
+            "decoders": decoders,
+            "chain": chain,
+            "live": live,
+        });
+        write(path, &figures)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, figures: &Value) -> Outcome {
+    let text = serde_json::to_string_pretty(figures).map_err(|error| error.to_string())?;
+    std::fs::write(path, text + "\n").map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// What one core does at most with an instruction set.
+struct Ceiling {
+    isa: Isa,
+    /// In the order of [`ARITHMETICS`].
+    multiply_adds_per_second: [f64; 2],
+    /// Kilobytes, and the bytes a second that they are read at.
+    streams: Vec<(usize, f64)>,
+}
+
+impl Ceiling {
+    fn json(&self) -> Value {
+        let [f32_rate, int8_rate] = self.multiply_adds_per_second;
+        let streams =
+            self.streams.iter().map(|(kb, rate)| json!({ "kilobytes": kb, "bytes_per_second": rate }));
+        json!({
+            "kernel": format!("{:?}", self.isa),
+            "f32_multiply_adds_per_second": f32_rate,
+            "int8_multiply_adds_per_second": int8_rate,
+            "streams": streams.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Every instruction set but the reference, which is hundreds of times too slow to wait for.
+fn kernels() -> Vec<Isa> {
+    let available = |isa: &Isa| isa.is_available();
+    let fast: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar).filter(available).collect();
+    if fast.is_empty() { vec![Isa::Scalar] } else { fast }
+}
+
+fn measure_ceilings() -> Vec<Ceiling> {
+    say!("ceilings of one core");
+    let measure = |isa: Isa| {
+        let rates = ARITHMETICS.map(|arithmetic| multiply_adds_per_second(isa, arithmetic, 50));
+        // About the nearest cache, the one behind it, and the last.
+        let streams = [16, 256, 2_048, 8_192].map(|kilobytes| {
+            let stream = BareStream::new(kilobytes << 10);
+            let least = (0..40).map(|_| stream.pass(isa)).min().unwrap_or_default();
+            (kilobytes, (kilobytes << 10) as f64 / least.as_secs_f64().max(1e-9))
+        });
+        let streams = streams.to_vec();
+        let read: Vec<String> =
+            streams.iter().map(|(kb, rate)| format!("{kb} KB at {:.0} GB/s", rate / 1e9)).collect();
+        let [f32_rate, int8_rate] = rates.map(|rate| rate / 1e9);
+        say!(
+            "  {isa:?}: {f32_rate:.0} G multiply-adds/s in f32, {int8_rate:.0} in int8; {}",
+            read.join(", ")
+        );
+        Ceiling { isa, multiply_adds_per_second: rates, streams }
+    };
+    kernels().into_iter().map(measure).collect()
+}
+
+/// Least and median.
+fn least_and_median(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values.first().copied().unwrap_or(0.0), values.get(values.len() / 2).copied().unwrap_or(0.0))
+}
+
+/// A decoder of random weights, of the bank's model but for the sizes.
+fn sized(model: &ModelConfig, (channels, head, blocks): (usize, usize, usize)) -> ModelConfig {
+    let mut model = model.clone();
+    model.decoder.residual_channels = channels;
+    model.decoder.skip_channels = channels;
+    model.decoder.head_channels = head;
+    (model.decoder.blocks, model.decoder.layers_per_block) = (blocks, 10);
+    model
+}
+
+fn measure_decoders(bank: &VoiceBank, ceilings: &[Ceiling], time: Duration) -> Result<Vec<Value>, String> {
+    say!(
+        "decoders, one stream, microseconds a sample (least, median); x real time by the median; the least over a bare"
+    );
+    say!("read of the same bytes and over the multiply-adds at the core's peak (1.00 is the limit)");
+    say!(
+        "  layers channels head  format kernel      least  median  x real time    read  peak  streams at 70 %"
+    );
+    let mut rows = Vec::new();
+    for size in SIZES {
+        let model = sized(&bank.card().model, size);
+        let random = VoiceBank::random(model.clone(), 1, 1).map_err(|error| error.to_string())?;
+        for (arithmetic, ceiling) in
+            ARITHMETICS.into_iter().flat_map(|arithmetic| ceilings.iter().map(move |c| (arithmetic, c)))
+        {
+            let weights = Arc::new(DecoderWeights::new(&model, arithmetic, |name| random.tensor(name)));
+            let figures = Figures::measure(&weights, ceiling.isa, random.singer_embedding(0), time);
+            let sample_us = 1e6 / f64::from(model.sample_rate_hz);
+            let rate = ceiling.multiply_adds_per_second[usize::from(arithmetic == Arithmetic::Int8)];
+            let realtime = sample_us / figures.us_median;
+            let ratio_stream = figures.stream_us_min / figures.us_min;
+            let ratio_compute = weights.network_multiply_adds() as f64 / rate * 1e6 / figures.us_min;
+            let streams = (LOAD * realtime) as u64;
+            let (layers, (channels, head, _)) = (model.decoder.layers(), size);
+            let (format, kernel) = (format!("{arithmetic:?}").to_lowercase(), format!("{:?}", ceiling.isa));
+            say!(
+                "  {layers:>6} {channels:>8} {head:>4}  {format:>6} {kernel:<8} {:>8.2} {:>7.2} {realtime:>12.1} {ratio_stream:>7.2} {ratio_compute:>5.2} {streams:>8}",
+                figures.us_min,
+                figures.us_median
+            );
+            rows.push(json!({
+                "layers": layers, "residual": channels, "skip": channels, "head": head, "kernel": kernel,
+                "format": format, "streams": 1, "us_min": figures.us_min, "us_median": figures.us_median,
+                "realtime": realtime, "ratio_stream": ratio_stream, "ratio_compute": ratio_compute,
+                "streams_at_70_percent": streams,
+            }));
+        }
+    }
+    Ok(rows)
+}
+
+/// Microseconds a sample.
+struct Figures {
+    us_min: f64,
+    us_median: f64,
+    /// Of a bare read of the network's bytes, taken in turns with the decoder.
+    stream_us_min: f64,
+}
+
+impl Figures {
+    fn measure(weights: &Arc<DecoderWeights>, isa: Isa, embedding: &[f32], time: Duration) -> Self {
+        let model = weights.config();
+        let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
+        decoder.set_singer(embedding);
+        let stream = BareStream::new(weights.network_bytes());
+        let latent = vec![0.2; model.latent_size];
+        let frame = FrameInput { latent: &latent, f0_hz: 220.0, voiced: true, loudness: 0.5 };
+        let mut output = vec![0.0; model.hop_samples];
+        let (mut hops, mut reads) = (Vec::new(), Vec::new());
+        let begun = Instant::now();
+        while begun.elapsed() < time || hops.len() < 8 {
+            let start = Instant::now();
+            decoder.decode_hop(&frame, 1, &mut output);
+            hops.push(start.elapsed().as_secs_f64() * 1e6 / model.hop_samples as f64);
+            for _ in 0..4 {
+                reads.push(stream.pass(isa).as_secs_f64() * 1e6);
+            }
+        }
+        let (us_min, us_median) = least_and_median(hops);
+        Self { us_min, us_median, stream_us_min: least_and_median(reads).0 }
+    }
+}
+
+/// A glide through two octaves with a little noise: something for every stage to do.
+fn take(rate_hz: u32, seconds: f64) -> Vec<f32> {
+    let mut phase = 0.0_f64;
+    let mut noise = 1_u32;
+    (0..(seconds * f64::from(rate_hz)) as usize)
+        .map(|n| {
+            let f0 = 220.0 * (n as f64 / f64::from(rate_hz) * 0.8).sin().exp2();
+            phase = (phase + f0 / f64::from(rate_hz)).fract();
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let harmonics: f64 =
+                (1..9).map(|k| (std::f64::consts::TAU * phase * f64::from(k)).sin() / f64::from(k)).sum();
+            (0.1 * harmonics + 1e-3 * (f64::from(noise) / f64::from(u32::MAX) - 0.5)) as f32
+        })
+        .collect()
+}
+
+/// Microseconds that each stage of the bank's chain takes for one hop, at the host's rate of 48 kHz.
+fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
+    let card = bank.card();
+    let model = &card.model;
+    let hop_us = 1e6 * model.hop_samples as f64 / f64::from(model.sample_rate_hz);
+    let host_hop = (f64::from(HOST_RATE_HZ) * hop_us / 1e6).round() as usize;
+    let reads_mel = matches!(model.encoder, EncoderConfig::Mel { .. });
+    let mut analyzer = Analyzer::new(model, reads_mel.then(|| bank.tensor("encoder.mel_mean")));
+    let mut encoder = Encoder::new(model, |name| bank.tensor(name));
+    let weights = Arc::new(DecoderWeights::new(model, card.arithmetic, |name| bank.tensor(name)));
+    let mut decoder = Decoder::new(weights, card.sampling);
+    decoder.set_singer(bank.singer_embedding(0));
+    let mut down = Resampler::new(HOST_RATE_HZ, model.sample_rate_hz);
+    let mut up = Resampler::new(model.sample_rate_hz, HOST_RATE_HZ);
+
+    let take = take(HOST_RATE_HZ, 4.0);
+    let (mut resampled, mut output) = (Vec::new(), Vec::new());
+    let mut hop = vec![0.0; model.hop_samples];
+    let mut times: [Vec<f64>; 5] = Default::default();
+    let names =
+        ["resample to the model's rate", "analysis", "encoder", "decoder", "resample to the host's rate"];
+    let begun = Instant::now();
+    for block in take.chunks_exact(host_hop).cycle() {
+        if begun.elapsed() > time {
+            break;
+        }
+        let mut marks = [begun; 6];
+        marks[0] = Instant::now();
+        down.push_into(block, &mut resampled);
+        if resampled.len() < hop.len() {
+            continue;
+        }
+        hop.copy_from_slice(&resampled[..model.hop_samples]);
+        resampled.drain(..model.hop_samples);
+        marks[1] = Instant::now();
+        let frame = analyzer.push(&hop);
+        marks[2] = Instant::now();
+        let Some(frame) = frame else { continue };
+        let latent = encoder.push(if reads_mel { &frame.mel } else { &hop });
+        marks[3] = Instant::now();
+        let Some(latent) = latent else { continue };
+        let input = FrameInput { latent, f0_hz: frame.f0_hz, voiced: frame.voiced, loudness: frame.loudness };
+        decoder.decode_hop(&input, 1, &mut hop);
+        marks[4] = Instant::now();
+        output.clear();
+        up.push_into(&hop, &mut output);
+        marks[5] = Instant::now();
+        for (times, marks) in times.iter_mut().zip(marks.windows(2)) {
+            times.push((marks[1] - marks[0]).as_secs_f64() * 1e6);
+        }
+    }
+    say!("chain of bank {}, median microseconds a hop of {:.0} ms", card.name, hop_us / 1e3);
+    let mut chain = serde_json::Map::new();
+    let mut total = 0.0;
+    for (name, times) in names.into_iter().zip(times) {
+        let (_, median) = least_and_median(times);
+        total += median;
+        say!("  {median:>9.1}  {name}");
+        chain.insert(name.into(), json!(median));
+    }
+    say!("  {total:>9.1}  in all, {:.1} % of real time on one core", 100.0 * total / hop_us);
+    Value::Object(chain)
+}
+
+/// Times of the converter's blocks when they come as a sound card's do.
+fn measure_live(bank: &Arc<VoiceBank>, time: Duration) -> Result<Value, String> {
+    let block_samples = HOST_RATE_HZ as usize / 100;
+    let mut converter =
+        Converter::new(bank, HOST_RATE_HZ, Settings::default()).map_err(|error| error.to_string())?;
+    let take = take(HOST_RATE_HZ, 4.0);
+    let mut output = vec![0.0; block_samples];
+    let period = Duration::from_millis(10);
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    for (index, block) in (0u32..).zip(take.chunks_exact(block_samples).cycle()) {
+        let due = begun + index * period;
+        if due > begun + 2 * time {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let start = Instant::now();
+        converter.process(block, &mut output);
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times.get(((times.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0);
+    let (p50, p99, p999, most) = (at(0.5), at(0.99), at(0.999), at(1.0));
+    say!(
+        "live, blocks of 10 ms: {p50:.0} us p50, {p99:.0} p99, {p999:.0} p99.9, {most:.0} at most, of 10000"
+    );
+    Ok(json!({ "blocks": times.len(), "us_p50": p50, "us_p99": p99, "us_p999": p999, "us_max": most }))
+}

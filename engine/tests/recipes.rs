@@ -1,0 +1,61 @@
+//! What the recipes in `assets/recipes` promise, held through the engine that would sing with them.
+#![cfg(feature = "train")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use falsetto_engine::stream::{Converter, LatencyParts, Settings};
+use falsetto_engine::train::Recipe;
+use falsetto_engine::voice::VoiceBank;
+
+fn recipe(name: &str) -> Recipe {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
+    Recipe::load(&assets.join("recipes").join(name)).expect("a recipe")
+}
+
+/// Reported latency at 48 kHz; the contracts' tests measure it to be true for any bank.
+#[test]
+fn a_singer_hears_herself_within_forty_milliseconds() {
+    let bank = VoiceBank::random(recipe("live.toml").model, 2, 1).expect("a bank");
+    let converter = Converter::new(&Arc::new(bank), 48_000, Settings::default()).expect("a converter");
+    for block in [16, 64, 256, 512] {
+        let total = LatencyParts::new(converter.latency_samples(), 48_000, block).total_samples();
+        assert!(total <= 40 * 48, "{total} samples in blocks of {block}");
+    }
+}
+
+/// The bank that is built in is what the recipe says, so that training can go on from it.
+#[test]
+fn the_built_in_bank_is_the_recipes() {
+    let (recipe, bank) = (recipe("live.toml"), VoiceBank::default_bank().expect("the bank"));
+    let card = bank.card();
+    assert_eq!(card.model, recipe.model);
+    assert_eq!(card.sampling, recipe.sampling);
+    assert_eq!(card.arithmetic, recipe.arithmetic);
+    assert_eq!((&card.licence, &card.notices), (&recipe.card.licence, &recipe.card.notices));
+    for singer in &card.singers {
+        assert_eq!(recipe.card.home_f0_hz.get(&singer.name), Some(&singer.median_f0_hz), "{}", singer.name);
+    }
+}
+
+/// The published sizes: 30 centred layers and a start layer of kernel 3 look 3 x 1023 + 1 samples ahead, a latent waits
+/// for its 800 samples; and what is sung then comes so late.
+#[test]
+fn the_papers_recipe_sings_with_the_papers_latency() {
+    let bank = Arc::new(VoiceBank::random(recipe("nachmani-wolf.toml").model, 2, 1).expect("a bank"));
+    let mut converter = Converter::new(&bank, 16_000, Settings::default()).expect("a converter");
+    let latency = converter.latency_samples();
+    // Hops are whole: the look-ahead takes four of them.
+    assert_eq!(latency, 4 * 800 + 799);
+
+    let mut take = vec![0.0f32; latency + 800];
+    take.iter_mut().enumerate().for_each(|(n, sample)| *sample = 0.3 * (n as f32 * 0.1).sin());
+    let mut sung = vec![0.0; take.len()];
+    converter.process(&take, &mut sung);
+    assert!(
+        sung[..latency].iter().all(|sample| *sample == 0.0),
+        "something comes before the latency is over"
+    );
+    assert!(sung[latency..].iter().any(|sample| *sample != 0.0), "nothing comes after the latency");
+    assert!(sung.iter().all(|sample| sample.is_finite()));
+}

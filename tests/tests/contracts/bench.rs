@@ -1,0 +1,54 @@
+//! What `falsetto bench` tells. How fast anything is, no test says.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::common::command;
+
+#[test]
+fn every_figure_is_there_and_a_number() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("figures.json");
+    let arguments = ["bench", "--seconds", "0.01", "--json"].map(Into::into);
+    let answer =
+        command().run(arguments.into_iter().chain([path.clone().into_os_string()])).expect("it starts");
+    assert!(answer.success, "{}", answer.stderr);
+    let figures: Value = serde_json::from_slice(&fs::read(&path).expect("the figures")).expect("JSON");
+
+    let rows = |name: &str| figures[name].as_array().cloned().unwrap_or_default();
+    let (ceilings, decoders) = (rows("ceilings"), rows("decoders"));
+    assert!(!ceilings.is_empty());
+    // Five sizes in two arithmetics with every kernel.
+    assert_eq!(decoders.len(), 10 * ceilings.len());
+    let positive = |value: &Value, name: &str| {
+        assert!(
+            value[name].as_f64().is_some_and(|figure| figure.is_finite() && figure > 0.0),
+            "{name} of {value}"
+        );
+    };
+    for ceiling in &ceilings {
+        positive(ceiling, "f32_multiply_adds_per_second");
+        positive(ceiling, "int8_multiply_adds_per_second");
+        assert_eq!(ceiling["streams"].as_array().map(Vec::len), Some(4));
+    }
+    for row in &decoders {
+        for name in
+            ["layers", "residual", "skip", "streams", "us_min", "us_median", "realtime", "ratio_stream"]
+        {
+            positive(row, name);
+        }
+        positive(row, "ratio_compute");
+        assert!(row["kernel"].is_string() && row["format"].is_string(), "{row}");
+        assert!(answer.stdout.contains(&format!("{:>6} {:>8}", row["layers"], row["residual"])), "{row}");
+    }
+    let chain = figures["chain"].as_object().expect("the chain");
+    assert_eq!(chain.len(), 5);
+    chain.iter().for_each(|(stage, _)| positive(&figures["chain"], stage));
+    ["blocks", "us_p50", "us_p99", "us_p999", "us_max"].map(|name| positive(&figures["live"], name));
+
+    let nowhere = folder.path().join("missing").join("figures.json").into_os_string();
+    let arguments = ["bench", "--seconds", "0.01", "--json"].map(Into::into);
+    let answer = command().run(arguments.into_iter().chain([nowhere])).expect("it starts");
+    assert!(!answer.success && answer.stderr.contains("cannot write"), "{}", answer.stderr);
+}
