@@ -7,7 +7,7 @@ use falsetto_engine::files::{Sound, find_sounds};
 use falsetto_engine::stream::{Settings, StreamError, convert};
 use falsetto_engine::voice::VoiceBank;
 
-use super::transpose::Transpose;
+use super::transpose::{Fitted, Transpose};
 use super::{Outcome, open_bank, progress_bar, say};
 
 /// Sing takes in another singer's voice.
@@ -32,9 +32,9 @@ pub struct Arguments {
     #[arg(long, value_name = "SINGER:SHARE", value_parser = blend)]
     blend: Option<Blend>,
     /// Semitones up (or down, negative); `octave` for the whole octaves, `key` for the whole semitones that bring each
-    /// take nearest to the singer's range.
-    #[arg(long, default_value = "0", value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = Transpose::parse)]
-    transpose: Transpose,
+    /// take nearest to the singer's range. As it is if nothing is said; then a take that lies octaves away is told.
+    #[arg(long, value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = Transpose::parse)]
+    transpose: Option<Transpose>,
     /// How much is heard of what lies above the voice's own band, which the take gives: 0 to 1.
     #[arg(long, default_value_t = 1.0, value_parser = share)]
     air: f32,
@@ -110,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
     }
     if let [(input, output)] = jobs.as_slice() {
-        return convert_file(input, output).map(|told| told.iter().for_each(|line| say!("{line}")));
+        return convert_file(input, output).map(|heard| heard.tell());
     }
     let bar = progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
     let mut failed = 0;
@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         bar.set_message(input.display().to_string());
         // One broken file must not cost a folder's worth of work.
         match convert_file(input, output) {
-            Ok(told) => bar.suspend(|| told.iter().for_each(|line| say!("{line}"))),
+            Ok(heard) => bar.suspend(|| heard.tell()),
             Err(message) => {
                 bar.suspend(|| eprintln!("falsetto: {message}"));
                 failed += 1;
@@ -169,14 +169,50 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, St
     Ok(jobs)
 }
 
-/// Converts one file; says what was found out about it, if that was asked for.
+/// What there is to say of a take's register.
+enum Heard {
+    /// What was asked for.
+    Told(String),
+    /// What the user may not know.
+    Hint(String),
+    Nothing,
+}
+
+impl Heard {
+    fn tell(&self) {
+        match self {
+            Self::Told(line) => say!("{line}"),
+            Self::Hint(line) => eprintln!("falsetto: {line}"),
+            Self::Nothing => {}
+        }
+    }
+}
+
+/// What was found out about a take that is transposed as asked, or not at all.
+fn heard(input: &Path, singer: &str, asked: Option<Transpose>, fitted: &Fitted) -> Heard {
+    let (input, semitones) = (input.display(), fitted.semitones);
+    match (asked, fitted.take_f0_hz) {
+        (Some(Transpose::Semitones(_)), _) => Heard::Nothing,
+        (Some(_), Some(f0_hz)) => {
+            Heard::Told(format!("{input}: median F0 {f0_hz:.0} Hz, transposed {semitones:+} semitones"))
+        }
+        (Some(_), None) => Heard::Told(format!("{input}: no pitch, transposed {semitones:+} semitones")),
+        (None, Some(f0_hz)) if semitones != 0.0 => Heard::Hint(format!(
+            "{input}: its median F0 of {f0_hz:.0} Hz is far from {singer}'s register, which costs likeness; \
+             --transpose octave would transpose it {semitones:+} semitones"
+        )),
+        (None, _) => Heard::Nothing,
+    }
+}
+
+/// Converts one file; says what was found out about it.
 fn convert_file(
     bank: &Arc<VoiceBank>,
     settings: Settings,
-    transpose: Transpose,
+    transpose: Option<Transpose>,
     input: &Path,
     output: &Path,
-) -> Result<Option<String>, String> {
+) -> Result<Heard, String> {
     if same_file(input, output) {
         return Err(format!(
             "{} would be overwritten by its own conversion; choose another output",
@@ -186,12 +222,11 @@ fn convert_file(
     let sound = Sound::read(input).map_err(|error| error.to_string())?;
     let named = |error: StreamError| format!("{}: {error}", input.display());
     let take = sound.mono();
-    let fitted = transpose.fit(bank, &settings, sound.rate_hz, &take).map_err(named)?;
-    let told = (!matches!(transpose, Transpose::Semitones(_))).then(|| {
-        let heard = fitted.take_f0_hz.map_or("no pitch".into(), |f0_hz| format!("median F0 {f0_hz:.0} Hz"));
-        format!("{}: {heard}, transposed {:+} semitones", input.display(), fitted.semitones)
-    });
-    let settings = Settings { transpose_semitones: fitted.semitones, ..settings };
+    let fitted =
+        transpose.unwrap_or(Transpose::Octave).fit(bank, &settings, sound.rate_hz, &take).map_err(named)?;
+    let heard = heard(input, &bank.card().singers[settings.singer].name, transpose, &fitted);
+    let transpose_semitones = if transpose.is_some() { fitted.semitones } else { 0.0 };
+    let settings = Settings { transpose_semitones, ..settings };
     let sung = convert(bank, sound.rate_hz, settings, &take).map_err(named)?;
     if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
@@ -200,7 +235,7 @@ fn convert_file(
     let channels = vec![sung; sound.channels.len()];
     let result = Sound { rate_hz: sound.rate_hz, channels, encoding: sound.encoding };
     result.write_wav(output).map_err(|error| error.to_string())?;
-    Ok(told)
+    Ok(heard)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use falsetto_tests::command::{Answer, read_wav, write_wav};
 
-use crate::common::{command, last_singer, take};
+use crate::common::{command, last_singer, singers, take};
 
 /// A folder with a good take and a place for the output.
 struct Place {
@@ -184,6 +184,37 @@ fn a_take_is_fitted_to_the_octave_of_the_singer() {
     assert_eq!(semitones % 12.0, 0.0, "{told}");
     assert_eq!(fitted, convert(&semitones.to_string()).1);
     assert!(convert("key").0.contains(" semitones"));
+}
+
+#[test]
+fn a_take_far_from_the_singer_is_told_and_left_where_it_is() {
+    let place = Place::new();
+    let output = place.path("out/sung.wav");
+    let convert = |singer: &str, settings: &[&str]| {
+        let answer =
+            command().convert_with(&place.path("take.wav"), singer, settings, &output).expect("it starts");
+        assert!(answer.success, "{}", answer.stderr);
+        (answer, read_wav(&output).expect("a WAV file").1.remove(0))
+    };
+    let (mut near, mut far) = (0, 0);
+    for singer in singers() {
+        let (answer, as_it_is) = convert(&singer, &[]);
+        let (told, _) = convert(&singer, &["--transpose", "octave"]);
+        if told.stdout.contains("transposed +0 semitones") {
+            assert_eq!(answer.stderr, "");
+            near += 1;
+        } else {
+            assert!(
+                answer.stderr.contains(&singer) && answer.stderr.contains("--transpose octave"),
+                "{}",
+                answer.stderr
+            );
+            let (asked, untransposed) = convert(&singer, &["--transpose", "0"]);
+            assert_eq!((asked.stderr.as_str(), untransposed), ("", as_it_is));
+            far += 1;
+        }
+    }
+    assert!(near > 0 && far > 0, "{near} near, {far} far: the take tells nothing");
 }
 
 #[test]
