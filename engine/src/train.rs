@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! recipe           a TOML file: the model's sizes and everything the trainer does
-//! corpus           DIR/<singer>/*.wav|flac|... -> clips with their frame features
+//! layout           how corpora lie on a disk: who sings in which files
+//! phrases          songs cut into phrases at their rests
+//! corpus           files -> clips with their frame features
 //! batch            segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
@@ -23,7 +25,9 @@ mod checkpoint;
 mod corpus;
 mod error;
 mod inherit;
+mod layout;
 mod optimizer;
+mod phrases;
 mod recipe;
 mod score;
 mod trainer;

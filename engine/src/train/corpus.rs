@@ -1,10 +1,12 @@
-//! The training audio: `DIR/<singer>/*.wav|flac|...` read, resampled and analysed into clips.
+//! The training audio, read, resampled, cut into phrases and analysed into clips.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use thiserror::Error;
 
+use super::layout::Layout;
+use super::phrases::phrases;
 use super::recipe::{AugmentConfig, Recipe};
 use crate::decode::sung_phase;
 use crate::files::{FileError, Sound, find_sounds};
@@ -55,7 +57,7 @@ pub(crate) struct Frame {
     pub(crate) mean_square: f32,
 }
 
-/// One file of one singer, analysed.
+/// One phrase of one singer, analysed.
 pub(crate) struct Clip {
     pub(crate) singer: usize,
     /// Samples as read, at the model's rate, a whole number of hops.
@@ -95,7 +97,7 @@ pub struct Corpus {
     pub median_f0_hz: Vec<f32>,
     /// Minutes of each singer.
     pub minutes: Vec<f32>,
-    /// Files that were left out, with the reason.
+    /// Files that were left out, whole or in part, with the reason.
     pub dropped: Vec<(PathBuf, String)>,
     /// Loudness that one voiced frame in twenty exceeds.
     pub loudest: f32,
@@ -108,31 +110,25 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads and analyses every file below `root`, in parallel. `progress` is told of each finished file.
+    /// Reads and analyses every file below `root`, in parallel; songs are cut into phrases at their rests. `progress` is
+    /// told of each finished file. The layouts that are known are a folder for each singer, NUS-48E's, OpenSinger's and
+    /// VocalSet's.
     pub fn load(
         root: &Path,
         recipe: &Recipe,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, CorpusError> {
-        let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
-            .map_err(|source| FileError::Open { path: root.into(), source })?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.is_dir())
-            .collect();
-        folders.sort();
-        let mut files = Vec::new();
-        let mut singers = Vec::new();
-        for folder in folders {
-            let found = find_sounds(&folder)?;
-            if let (false, Some(name)) = (found.is_empty(), folder.file_name()) {
-                files.extend(found.into_iter().map(|path| (singers.len(), path)));
-                singers.push(name.to_string_lossy().into_owned());
-            }
-        }
+        let layout = Layout::find(root)?;
+        let singers: Vec<String> = layout.singers.keys().cloned().collect();
+        let files = layout.singers.into_values().enumerate();
+        let files =
+            files.flat_map(|(singer, files)| files.into_iter().map(move |path| (singer, path))).collect();
         if singers.is_empty() {
             return Err(CorpusError::NoSingers { path: root.into() });
         }
-        Self::read(root, singers, files, None, recipe, progress)
+        let mut corpus = Self::read(root, singers, files, None, recipe, progress)?;
+        corpus.dropped.splice(0..0, layout.left_out);
+        Ok(corpus)
     }
 
     /// Reads the recordings of one new singer for a bank that is there: the singer's index follows the bank's singers', and
@@ -163,16 +159,19 @@ impl Corpus {
         let read: Vec<_> = files
             .par_iter()
             .map(|(singer, path)| {
-                let draft = Draft::read(root, path, first_singer + singer, recipe);
+                let drafts = Draft::read(root, path, first_singer + singer, recipe);
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
-                draft
+                drafts
             })
             .collect();
         let mut dropped = Vec::new();
         let mut drafts: Vec<Vec<Draft>> = singers.iter().map(|_| Vec::new()).collect();
-        for ((singer, path), draft) in files.iter().zip(read) {
-            match draft {
-                Ok(draft) => drafts[*singer].push(draft),
+        for ((singer, path), file) in files.iter().zip(read) {
+            match file {
+                Ok(file) => {
+                    drafts[*singer].extend(file.drafts);
+                    dropped.extend(file.left_out.map(|reason| (path.clone(), reason)));
+                }
                 Err(reason) => dropped.push((path.clone(), reason)),
             }
         }
@@ -182,7 +181,7 @@ impl Corpus {
             if drafts.len() < 2 * held_out {
                 return Err(CorpusError::TooLittle {
                     singer: singers[singer].clone(),
-                    path: if bank.is_some() { root.into() } else { root.join(&singers[singer]) },
+                    path: root.into(),
                     clips: drafts.len(),
                     needed: 2 * held_out,
                 });
@@ -245,6 +244,12 @@ impl Corpus {
     }
 }
 
+/// A file's phrases, and what of it was left out.
+struct DraftFile {
+    drafts: Vec<Draft>,
+    left_out: Option<String>,
+}
+
 /// A clip before the corpus-wide mel mean is known.
 struct Draft {
     singer: usize,
@@ -256,27 +261,48 @@ struct Draft {
 }
 
 impl Draft {
-    fn read(root: &Path, path: &Path, singer: usize, recipe: &Recipe) -> Result<Self, String> {
+    /// The phrases of a file that a segment fits into.
+    fn read(root: &Path, path: &Path, singer: usize, recipe: &Recipe) -> Result<DraftFile, String> {
         let model = &recipe.model;
         let sound = Sound::read(path).map_err(|error| error.to_string())?;
-        let mono = sound.mono();
-        let mut waveform = resampled(&mono, sound.rate_hz, model.sample_rate_hz);
-        waveform.truncate(waveform.len() / model.hop_samples * model.hop_samples);
-        // A segment must fit, and the first unscored samples must not be all there is.
-        let shortest = recipe.training.segment_frames;
-        if waveform.len() < shortest * model.hop_samples {
-            return Err(format!("it is shorter than one training segment ({shortest} frames)"));
-        }
+        let waveform = resampled(&sound.mono(), sound.rate_hz, model.sample_rate_hz);
         // The file's name below the corpus, so that a corpus trains alike wherever it lies.
         let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
         let seed = name.bytes().fold(recipe.training.seed, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
         });
-        let reversed = (recipe.augment.reverse > 0.0).then(|| {
-            let backwards = waveform.iter().rev().copied().collect();
-            Box::new(Self::analyse(backwards, singer, model, &recipe.augment, seed ^ 1, None))
+        let phrases = phrases(&waveform, model.sample_rate_hz);
+        // A segment must fit, and the first unscored samples must not be all there is.
+        let shortest = recipe.training.segment_frames * model.hop_samples;
+        let (fit, short): (Vec<_>, Vec<_>) = phrases
+            .into_iter()
+            .partition(|phrase| phrase.len() / model.hop_samples * model.hop_samples >= shortest);
+        let seconds = |samples: usize| samples as f32 / model.sample_rate_hz as f32;
+        if fit.is_empty() {
+            let shortest = seconds(shortest);
+            return Err(format!("nothing in it is as long as a training segment ({shortest:.2} s)"));
+        }
+        let kept: usize = fit.iter().map(ExactSizeIterator::len).sum();
+        let too_short: usize = short.iter().map(ExactSizeIterator::len).sum();
+        let silent = waveform.len() - kept - too_short;
+        let left_out = (silent + too_short > 0).then(|| {
+            format!(
+                "{:.1} s of silence, {:.1} s of phrases too short to train on",
+                seconds(silent),
+                seconds(too_short)
+            )
         });
-        Ok(Self::analyse(waveform, singer, model, &recipe.augment, seed, reversed))
+        let drafts = fit.into_iter().zip(0u64..).map(|(phrase, index)| {
+            let mut waveform = waveform[phrase].to_vec();
+            waveform.truncate(waveform.len() / model.hop_samples * model.hop_samples);
+            let seed = seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let reversed = (recipe.augment.reverse > 0.0).then(|| {
+                let backwards = waveform.iter().rev().copied().collect();
+                Box::new(Self::analyse(backwards, singer, model, &recipe.augment, seed ^ 1, None))
+            });
+            Self::analyse(waveform, singer, model, &recipe.augment, seed, reversed)
+        });
+        Ok(DraftFile { drafts: drafts.collect(), left_out })
     }
 
     fn analyse(
