@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
 
+use falsetto_engine::train::Corpus;
 use falsetto_engine::voice::VoiceBank;
 
 /// A sentence for the user.
@@ -44,6 +45,19 @@ pub fn open_bank(path: Option<&Path>) -> Result<Arc<VoiceBank>, String> {
     match path {
         Some(path) => VoiceBank::load(path).map(Arc::new).map_err(|error| error.to_string()),
         None => VoiceBank::default_bank().map_err(|error| error.to_string()),
+    }
+}
+
+/// Says what of the recordings is not trained on.
+pub fn tell_left_out(corpus: &Corpus) {
+    for (path, reason) in &corpus.dropped {
+        eprintln!("left out {}: {reason}", path.display());
+    }
+    let (silent, short) = (corpus.silent_seconds, corpus.short_seconds);
+    if silent + short > 0.05 {
+        eprintln!(
+            "left out of the others: {silent:.1} s of silence, {short:.1} s of phrases too short to train on"
+        );
     }
 }
 

@@ -12,10 +12,11 @@
 //!   after its bias was added). A gate is `(previous . h[t-d], from 0) + condition`, then the inputs of `current`.
 //!   The input layer is `current[q1] + previous[q2]`, then the sines' and the cosines' products if voiced.
 //! - A bank may ask for bytes instead ([`crate::voice::Arithmetic`]). Then the products of the dilated layers and of the
-//!   head are integer: a row of weights is kept as `round(127 w / m)`, `m` its largest magnitude, ties to even; so is a
-//!   vector of activations, except that `m` is 1 for a gate's output. The sum of the integer products is exact, and is
-//!   added to what the product starts from by one fused multiply-add with `(m_w / 127) (m / 127)`. A layer's input is
-//!   rounded once, for its current and its delayed tap. Everything else, the prior above all, stays `f32`.
+//!   head are integer. A row of weights of largest magnitude `m` is kept as `q = round(w (127 / m))`, each operation
+//!   rounded, ties to even, and `s = m / 127`; `q` is 0 where `m` is not above 1e-30. A vector of activations likewise,
+//!   held within [-127, 127] (NaN is 127), except that `m` is 1 for a gate's output. The sum of the products of the
+//!   bytes is exact and is added to what the product starts from by one fused multiply-add with `s_row s_vector`. A
+//!   layer's input is rounded once, for its current and its delayed tap. Everything else, the prior above all, is `f32`.
 //! - `exp` is `2^(x log2 e)` by a polynomial of degree 6 (relative error below 1e-7 besides the argument's rounding),
 //!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one
 //!   polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).

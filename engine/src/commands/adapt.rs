@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use falsetto_engine::train::{Corpus, NewSinger, adapt, adaptation_recipe};
 
-use super::{Outcome, open_bank, progress_bar, say};
+use super::{Outcome, open_bank, progress_bar, say, tell_left_out};
 
 /// Add a singer to a voice bank. The other singers stay what they are, bit for bit.
 #[derive(clap::Args)]
@@ -60,9 +60,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         })
         .map_err(|error| error.to_string())?;
     bar.finish_and_clear();
-    for (path, reason) in &corpus.dropped {
-        eprintln!("left out {}: {reason}", path.display());
-    }
+    tell_left_out(&corpus);
     say!("{}: {:.1} minutes, median F0 {:.0} Hz", arguments.name, corpus.minutes[0], corpus.median_f0_hz[0]);
 
     let bar = progress_bar(arguments.steps, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");

@@ -32,7 +32,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SINGER:SHARE", value_parser = blend)]
     blend: Option<Blend>,
     /// Semitones up (or down, negative); `octave` for the whole octaves, `key` for the whole semitones that bring each
-    /// take nearest to the singer's range. As it is if nothing is said; then a take that lies octaves away is told.
+    /// take nearest to the singer's range. As it is if nothing is said; then a take that lies nearer in another octave is
+    /// told.
     #[arg(long, value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = Transpose::parse)]
     transpose: Option<Transpose>,
     /// How much is heard of what lies above the voice's own band, which the take gives: 0 to 1.
@@ -189,7 +190,7 @@ impl Heard {
 }
 
 /// What was found out about a take that is transposed as asked, or not at all.
-fn heard(input: &Path, singer: &str, asked: Option<Transpose>, fitted: &Fitted) -> Heard {
+fn heard(input: &Path, asked: Option<Transpose>, fitted: &Fitted) -> Heard {
     let (input, semitones) = (input.display(), fitted.semitones);
     match (asked, fitted.take_f0_hz) {
         (Some(Transpose::Semitones(_)), _) => Heard::Nothing,
@@ -198,7 +199,7 @@ fn heard(input: &Path, singer: &str, asked: Option<Transpose>, fitted: &Fitted) 
         }
         (Some(_), None) => Heard::Told(format!("{input}: no pitch, transposed {semitones:+} semitones")),
         (None, Some(f0_hz)) if semitones != 0.0 => Heard::Hint(format!(
-            "{input}: its median F0 of {f0_hz:.0} Hz is far from {singer}'s register, which costs likeness; \
+            "{input}: its median F0 of {f0_hz:.0} Hz is far from the singer's register, which costs likeness; \
              --transpose octave would transpose it {semitones:+} semitones"
         )),
         (None, _) => Heard::Nothing,
@@ -224,7 +225,7 @@ fn convert_file(
     let take = sound.mono();
     let fitted =
         transpose.unwrap_or(Transpose::Octave).fit(bank, &settings, sound.rate_hz, &take).map_err(named)?;
-    let heard = heard(input, &bank.card().singers[settings.singer].name, transpose, &fitted);
+    let heard = heard(input, transpose, &fitted);
     let transpose_semitones = if transpose.is_some() { fitted.semitones } else { 0.0 };
     let settings = Settings { transpose_semitones, ..settings };
     let sung = convert(bank, sound.rate_hz, settings, &take).map_err(named)?;

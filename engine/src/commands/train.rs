@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use falsetto_engine::train::{Corpus, Recipe, Trainer};
 use falsetto_engine::voice::VoiceBank;
 
-use super::{Outcome, progress_bar};
+use super::{Outcome, progress_bar, tell_left_out};
 
 /// Train a voice bank.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Recipe (TOML), for example assets/recipes/live.toml.
     recipe: PathBuf,
-    /// Training audio: one folder for each singer, `DIR/<singer>/*.wav|flac|...`.
+    /// Training audio: one folder for each singer, `DIR/<singer>/*.wav|flac|...`, or NUS-48E, OpenSinger or VocalSet as they
+    /// lie. Songs are cut into phrases at their rests.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where the run is kept: checkpoint, bank, loss curve, previews. A run that was stopped goes on.
@@ -50,9 +51,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     for ((name, minutes), f0_hz) in corpus.singers.iter().zip(&corpus.minutes).zip(&corpus.median_f0_hz) {
         eprintln!("{name}: {minutes:.1} minutes, median F0 {f0_hz:.0} Hz");
     }
-    for (path, reason) in &corpus.dropped {
-        eprintln!("left out {}: {reason}", path.display());
-    }
+    tell_left_out(&corpus);
 
     let mut trainer =
         Trainer::new(&recipe, &corpus, &arguments.out, from.as_ref()).map_err(|error| error.to_string())?;

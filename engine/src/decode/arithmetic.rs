@@ -1,16 +1,14 @@
 //! What the layers' products are made of: `f32`, or bytes with a scale for each output and each vector.
 //!
-//! Sums of bytes are exact integers, so any instruction set may add them in any order. A vector of activations `x` is
-//! kept as `q = round(127 x / m)`, `m` its largest magnitude (1 for a gate's output, which cannot be larger), ties to
-//! even; a row of weights likewise. The product is then one fused multiply-add a row,
-//! `start + sum(q_w q_x) * (m_w / 127 * m / 127)`.
+//! Sums of bytes are exact integers, so any instruction set may add them in any order. The formulas are in the numeric
+//! specification ([`super`]).
 
 use super::lanes::{Block, LANES, Lanes, flat};
 use super::math::max_lanes;
 
 /// Largest magnitude of a byte.
 const LARGEST: f32 = 127.0;
-/// Below it a vector is silence; its reciprocal is still a number.
+/// What is not larger is silence: its reciprocal would be no number.
 const SMALLEST: f32 = 1e-30;
 
 /// An arithmetic of products.
@@ -179,7 +177,7 @@ impl Arithmetic for Int8 {
         let mut bytes = vec![0_i8; blocks * LANES * inputs];
         for (row, bytes) in bytes.chunks_exact_mut(inputs).enumerate() {
             let largest = (0..inputs).map(|input| weight(row, input).abs()).fold(0.0, f32::max);
-            if largest < SMALLEST {
+            if largest <= SMALLEST {
                 continue;
             }
             scales[row / LANES].0[row % LANES] = largest / LARGEST;
@@ -211,7 +209,10 @@ impl Arithmetic for Int8 {
         };
         let factor = if largest > SMALLEST { LARGEST / largest } else { 0.0 };
         for (slot, value) in slots.iter_mut().zip(values) {
-            lanes.store_rounded(lanes.mul(lanes.load(&value.0), lanes.splat(factor)), &mut slot.0);
+            let scaled = lanes.mul(lanes.load(&value.0), lanes.splat(factor));
+            // No number is left that instruction sets round in their own ways: NaN becomes 127.
+            let bounded = lanes.max(lanes.min(scaled, lanes.splat(LARGEST)), lanes.splat(-LARGEST));
+            lanes.store_rounded(bounded, &mut slot.0);
         }
         largest / LARGEST
     }

@@ -118,7 +118,7 @@ pub(super) trait Lanes: Copy {
     type I: Copy;
     /// Four integer activations, as [`Lanes::dot`] takes them.
     type Quad: Copy;
-    /// Samples whose delayed taps are computed in one pass over the weights (see `step`); no effect on any value.
+    /// Samples whose delayed taps are computed in one pass over the weights (see `network`); no effect on any value.
     const AHEAD: usize;
 
     /// Runs the task in a function compiled for this instruction set.
@@ -275,5 +275,83 @@ impl Lanes for Scalar {
             phase.wrapping_mul(first.wrapping_add(lane as u32)).wrapping_add(shift).cast_signed() as f32
                 * TURN
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dot products of 256 quads, the largest vector there is, with every pattern of extremes; and rounded values.
+    struct Extremes;
+
+    const EXTREMES: [i8; 6] = [127, -127, 0, 1, -1, 126];
+
+    fn activation(pattern: usize, input: usize) -> i8 {
+        if pattern < 2 { EXTREMES[pattern] } else { EXTREMES[(input * pattern + pattern) % 6] }
+    }
+
+    fn weight(pattern: usize, output: usize, input: usize) -> i8 {
+        match pattern {
+            0 => EXTREMES[output % 2],
+            1 => EXTREMES[0],
+            _ => EXTREMES[(input * (output + 1) + pattern) % 6],
+        }
+    }
+
+    const ROUNDED: [f32; LANES] = [
+        0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.0, -127.0, 0.49, -0.51, 125.5, 3.499_999, -2.5, 0.0, -0.0, 64.5,
+    ];
+
+    impl Task for Extremes {
+        type Output = (Vec<[f32; LANES]>, [i8; LANES]);
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> Self::Output {
+            let mut products = Vec::new();
+            for pattern in 0..8 {
+                let mut offsets = [0; LANES];
+                for (output, offset) in offsets.iter_mut().enumerate() {
+                    let sum: i32 = (0..1024).map(|input| i32::from(weight(pattern, output, input))).sum();
+                    *offset = -128 * sum;
+                }
+                let mut sums = lanes.no_products(&offsets);
+                for quad in 0..256 {
+                    let mut cell = [0; 4 * LANES];
+                    for (at, byte) in cell.iter_mut().enumerate() {
+                        *byte = weight(pattern, at / 4, 4 * quad + at % 4);
+                    }
+                    let mut activations = [0; 4];
+                    for (at, byte) in activations.iter_mut().enumerate() {
+                        *byte = activation(pattern, 4 * quad + at);
+                    }
+                    sums = lanes.dot(&cell, lanes.quad(activations), sums);
+                }
+                let mut values = [0.0; LANES];
+                lanes.store(lanes.sums(sums), &mut values);
+                products.push(values);
+            }
+            let mut rounded = [0; LANES];
+            lanes.store_rounded(lanes.load(&ROUNDED), &mut rounded);
+            (products, rounded)
+        }
+    }
+
+    #[test]
+    fn sums_of_bytes_are_exact_at_their_extremes_and_halves_go_to_even() {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let (products, rounded) = isa.run(Extremes);
+            for (pattern, values) in products.into_iter().enumerate() {
+                for (output, value) in values.into_iter().enumerate() {
+                    let product = |input| {
+                        i64::from(weight(pattern, output, input)) * i64::from(activation(pattern, input))
+                    };
+                    let wanted: i64 = (0..1024).map(product).sum();
+                    assert_eq!(value as i64, wanted, "{isa:?}, pattern {pattern}, output {output}");
+                }
+            }
+            let wanted = [0, 2, 2, 0, -2, 126, 127, -127, 0, -1, 126, 3, -2, 0, 0, 64];
+            assert_eq!(rounded, wanted, "{isa:?}");
+        }
     }
 }

@@ -214,6 +214,29 @@ fn every_instruction_set_gives_the_same_bits() {
     }
 }
 
+/// A file can hold weights that no training gives: what becomes infinite on the way is the same on every machine, too.
+#[test]
+fn weights_that_overflow_do_so_alike() {
+    let config = SIZES[1].config();
+    let mut tensors = random_tensors(&config);
+    for name in ["decoder.layers.1.residual.weight", "decoder.layers.2.skip.weight", "decoder.input.current"]
+    {
+        tensors.get_mut(name).unwrap().iter_mut().for_each(|weight| *weight *= 3e38);
+    }
+    for arithmetic in [Arithmetic::F32, Arithmetic::Int8] {
+        let weights = pack_in(arithmetic, &config, &tensors);
+        let render = |isa: Isa| {
+            let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
+            decode(&mut decoder, SIZES[1].hop, 8, 3);
+            decoder.codes().to_vec()
+        };
+        let wanted = render(Isa::Scalar);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            assert_eq!(render(isa), wanted, "{isa:?} {arithmetic:?}");
+        }
+    }
+}
+
 #[test]
 fn hop_length_and_company_do_not_matter() {
     let size = Size { hop: 160, ..SIZES[2] };

@@ -3,7 +3,7 @@
 
 use std::f32::consts::PI;
 
-/// Corner over F0: at F0 the filter takes 0.07 dB, an octave below it 19 dB.
+/// Corner over F0: at F0 the filter takes 0.07 dB, an octave below it 7 dB, two octaves 30 dB.
 const CORNER_OVER_F0: f32 = 0.6;
 /// Highest corner of an unvoiced hop, in Hz: consonants may reach lower than the vowels around them.
 const UNVOICED_CORNER_HZ: f32 = 80.0;

@@ -16,11 +16,13 @@
 //! `b` samples, `b` at most the block bound `B`. At a call the engine has had everything before this call's first
 //! sample `p`, the newest `b` samples of it for one period. If it needs less than a period for them, the output up to
 //! `p` is there and `b` samples of it are consumed: `hand_off >= b` suffices. If it needs longer, say `d > b`, what had
-//! arrived by then is at least `p - d`, so `b + d` suffices. A burst of work is one hop of 10 ms, so `d` is ten
-//! milliseconds times the load: at a load of 0.7 `b + d` is within the hand-off for every `b` up to 5.6 ms, and a longer
-//! `b` is a longer period. The allowance on top of `B` pays for the engine's polling step and its wake-up. `B` does not
-//! follow the host's block size below 512 samples at 48 kHz, so that the latency that a project was mixed with does not
-//! move with the buffer settings that people sing with.
+//! arrived by then is at least `p - d`, so `b + d` suffices. Said at once, a burst of work may take the whole periods that
+//! the hand-off covers but for one, `(ceil(hand_off / b) - 1) b`: with a bound of 512 samples at 48 kHz that is never less
+//! than 6.3 ms (at `b` of 304 samples; mostly 8 to 12). A burst is one hop times the load, so a bank with hops of 10 ms may
+//! load a core to 0.6; one with hops of 50 ms, like the paper's, only to 0.12. Heavier ones are for bouncing. The allowance
+//! on top of `B` pays for the engine's polling step and its wake-up. `B` does not follow the host's block size below 512
+//! samples at 48 kHz, so that the latency that a project was mixed with does not move with the buffer settings that people
+//! sing with.
 //!
 //! **Late work.** A result is late when the audio side has already given out its position. What is late is thrown away
 //! when it comes; the gap is faded to the dry signal (`Presence`). As long as the backlog can be caught up sooner than

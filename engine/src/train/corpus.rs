@@ -97,8 +97,12 @@ pub struct Corpus {
     pub median_f0_hz: Vec<f32>,
     /// Minutes of each singer.
     pub minutes: Vec<f32>,
-    /// Files that were left out, whole or in part, with the reason.
+    /// Files that were left out, with the reason.
     pub dropped: Vec<(PathBuf, String)>,
+    /// Seconds of silence between phrases that were left out of the files that were not.
+    pub silent_seconds: f32,
+    /// The same of phrases too short to train on.
+    pub short_seconds: f32,
     /// Loudness that one voiced frame in twenty exceeds.
     pub loudest: f32,
     /// Mean level-free log-mel frame over all singers; empty without mel frames.
@@ -165,12 +169,14 @@ impl Corpus {
             })
             .collect();
         let mut dropped = Vec::new();
+        let (mut silent_seconds, mut short_seconds) = (0.0, 0.0);
         let mut drafts: Vec<Vec<Draft>> = singers.iter().map(|_| Vec::new()).collect();
         for ((singer, path), file) in files.iter().zip(read) {
             match file {
                 Ok(file) => {
                     drafts[*singer].extend(file.drafts);
-                    dropped.extend(file.left_out.map(|reason| (path.clone(), reason)));
+                    silent_seconds += file.silent_seconds;
+                    short_seconds += file.short_seconds;
                 }
                 Err(reason) => dropped.push((path.clone(), reason)),
             }
@@ -216,7 +222,18 @@ impl Corpus {
             validation.push(held.into_iter().map(|(_, clip)| clip).collect());
             training.push(kept.into_iter().map(|(_, clip)| clip).collect());
         }
-        Ok(Self { singers, median_f0_hz, minutes, dropped, loudest, mel_mean, training, validation })
+        Ok(Self {
+            singers,
+            median_f0_hz,
+            minutes,
+            dropped,
+            silent_seconds,
+            short_seconds,
+            loudest,
+            mel_mean,
+            training,
+            validation,
+        })
     }
 
     /// A training clip of a singer, drawn in proportion to its length.
@@ -244,10 +261,11 @@ impl Corpus {
     }
 }
 
-/// A file's phrases, and what of it was left out.
+/// A file's phrases, and how much of it was left out.
 struct DraftFile {
     drafts: Vec<Draft>,
-    left_out: Option<String>,
+    silent_seconds: f32,
+    short_seconds: f32,
 }
 
 /// A clip before the corpus-wide mel mean is known.
@@ -284,14 +302,8 @@ impl Draft {
         }
         let kept: usize = fit.iter().map(ExactSizeIterator::len).sum();
         let too_short: usize = short.iter().map(ExactSizeIterator::len).sum();
-        let silent = waveform.len() - kept - too_short;
-        let left_out = (silent + too_short > 0).then(|| {
-            format!(
-                "{:.1} s of silence, {:.1} s of phrases too short to train on",
-                seconds(silent),
-                seconds(too_short)
-            )
-        });
+        let (silent_seconds, short_seconds) =
+            (seconds(waveform.len() - kept - too_short), seconds(too_short));
         let drafts = fit.into_iter().zip(0u64..).map(|(phrase, index)| {
             let mut waveform = waveform[phrase].to_vec();
             waveform.truncate(waveform.len() / model.hop_samples * model.hop_samples);
@@ -302,7 +314,7 @@ impl Draft {
             });
             Self::analyse(waveform, singer, model, &recipe.augment, seed, reversed)
         });
-        Ok(DraftFile { drafts: drafts.collect(), left_out })
+        Ok(DraftFile { drafts: drafts.collect(), silent_seconds, short_seconds })
     }
 
     fn analyse(

@@ -12,7 +12,8 @@ const EMBEDDING: &str = "singers.embedding";
 ///
 /// The models may differ in how far they hear ahead (`f0_decision_ms`, `look_ahead_frames`) and the recipe's
 /// `frame_channels` may be more: then the new channels count for nothing at first, so that the network does what the
-/// bank's did. Singers are matched by name; one that the bank does not have starts from the mean of those that it has.
+/// bank's did. Singers are matched by name, their emphasis taken back; one that the bank does not have starts from the
+/// mean of those that it has.
 pub(crate) fn inherit(
     parameters: &Parameters,
     recipe: &Recipe,
@@ -59,17 +60,19 @@ fn with_free_sizes_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
 }
 
 fn embeddings(singers: &[String], bank: &VoiceBank) -> Vec<f32> {
-    let known: Vec<&[f32]> =
-        (0..bank.card().singers.len()).map(|index| bank.singer_embedding(index)).collect();
-    let width = bank.card().model.singer_embedding_size;
-    let mean = |channel: usize| known.iter().map(|row| row[channel]).sum::<f32>() / known.len() as f32;
-    singers
-        .iter()
-        .flat_map(|name| match bank.singer_index(name) {
-            Ok(index) => known[index].to_vec(),
-            Err(_) => (0..width).map(mean).collect(),
-        })
-        .collect()
+    let card = bank.card();
+    let known: Vec<&[f32]> = (0..card.singers.len()).map(|index| bank.singer_embedding(index)).collect();
+    let width = card.model.singer_embedding_size;
+    let mean: Vec<f32> = (0..width)
+        .map(|channel| known.iter().map(|row| row[channel]).sum::<f32>() / known.len() as f32)
+        .collect();
+    let as_trained = |row: &[f32]| -> Vec<f32> {
+        row.iter().zip(&mean).map(|(value, mean)| mean + (value - mean) / card.singer_emphasis).collect()
+    };
+    let of = |name: &String| {
+        bank.singer_index(name).map_or_else(|_| mean.clone(), |index| as_trained(known[index]))
+    };
+    singers.iter().flat_map(of).collect()
 }
 
 /// A vector or matrix that has grown: old entries as they were, new rows fresh, new columns of old rows zero.

@@ -19,7 +19,8 @@ pub struct Recipe {
     /// How the trained decoder draws its samples.
     #[serde(default)]
     pub sampling: Sampling,
-    /// What the trained decoder's products are made of. Training itself is in single precision.
+    /// What the trained decoder's products are made of, also where phase II and the previews sing with it. What is learnt
+    /// is in single precision.
     #[serde(default)]
     pub arithmetic: Arithmetic,
     /// The loop.
@@ -161,6 +162,12 @@ pub enum RecipeError {
         path: PathBuf,
         /// The cause, with line and column.
         source: Box<toml::de::Error>,
+    },
+    /// No bank can have the card that it asks for.
+    #[error("the recipe asks for a card that no bank can have: {reason}")]
+    Card {
+        /// What would be wrong with the card.
+        reason: String,
     },
     /// No model can be built from it.
     #[error("recipe {path}: {source}")]

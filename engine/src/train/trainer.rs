@@ -17,7 +17,7 @@ use super::corpus::Corpus;
 use super::error::TrainError;
 use super::inherit::inherit;
 use super::optimizer::Adam;
-use super::recipe::{BacktranslationConfig, Recipe};
+use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
 use super::score::{mean_bits, scored_samples, validation_cuts};
 use crate::files::{Encoding, Sound};
 use crate::model::random::Generator;
@@ -95,7 +95,7 @@ impl<'a> Trainer<'a> {
         let singers = corpus.singers.len();
         let seed = recipe.training.seed;
         let parameters = Parameters::new(&recipe.model, singers, seed)?;
-        if let Some(bank) = from {
+        if let (Some(bank), false) = (from, folder.join(CHECKPOINT).exists()) {
             inherit(&parameters, recipe, &corpus.singers, bank)?;
         }
         if !corpus.mel_mean.is_empty() {
@@ -116,6 +116,8 @@ impl<'a> Trainer<'a> {
             points: Vec::new(),
             run: run_identity(recipe, corpus),
         };
+        // What the recipe puts on the card must do for one, and not only when the first bank is saved.
+        trainer.card().check().map_err(|reason| RecipeError::Card { reason })?;
         trainer.resume()?;
         Ok(trainer)
     }
@@ -283,7 +285,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint_path(&self) -> PathBuf {
-        self.folder.join("checkpoint.safetensors")
+        self.folder.join(CHECKPOINT)
     }
 
     /// Saves the checkpoint and the bank; with `previews` the curve and the rendered clips as well.
@@ -381,6 +383,7 @@ impl<'a> Trainer<'a> {
             model: self.recipe.model.clone(),
             sampling: self.recipe.sampling,
             arithmetic: self.recipe.arithmetic,
+            singer_emphasis: self.recipe.training.singer_emphasis,
             loudest: self.corpus.loudest,
             trained_on: format!("{} ({minutes:.0} minutes, {} steps)", card.trained_on, self.step),
             licence: card.licence.clone(),
@@ -420,6 +423,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 }
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// Keeps the latent's noise apart from the draws of the batches.
 const LATENT_SEED: u64 = 0x1A7E;

@@ -32,6 +32,10 @@ pub struct Card {
     /// What the decoder's products are made of.
     #[serde(default)]
     pub arithmetic: Arithmetic,
+    /// How far the singers' embeddings were moved from the mean of all when the bank was saved, over how far training put
+    /// them.
+    #[serde(default = "no_emphasis")]
+    pub singer_emphasis: f32,
     /// The loudness (in the feature's unit) up to which the decoder was trained. Louder hops are sung at it and
     /// amplified afterwards: beyond what it knows, a decoder may fall into a squeal.
     pub loudest: f32,
@@ -63,6 +67,11 @@ pub struct Singer {
     pub name: String,
     /// Median of the training audio's F0 on voiced frames, in Hz.
     pub median_f0_hz: f32,
+}
+
+/// Banks that do not say.
+fn no_emphasis() -> f32 {
+    1.0
 }
 
 /// What the products of a decoder's layers and head are made of. It decides the samples to the bit, so it belongs to the
@@ -117,6 +126,7 @@ impl Card {
             let field = format!("singers[{index}].median_f0_hz");
             check_range(&field, singer.median_f0_hz, 20.0, 4_000.0)?;
         }
+        check_range("singer_emphasis", self.singer_emphasis, 0.01, 100.0)?;
         check_range("loudest", self.loudest, LOUDNESS_FLOOR, LOUDNESS_CEILING)?;
         check_range("sampling.voiced_sharpness", self.sampling.voiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;

@@ -25,6 +25,7 @@ impl VoiceBank {
             model: config,
             sampling: Sampling::default(),
             arithmetic: Arithmetic::default(),
+            singer_emphasis: 1.0,
             loudest: crate::signal::loudness::LOUDNESS_CEILING,
             trained_on: "nothing: random weights".into(),
             licence: "CC0-1.0".into(),

@@ -33,14 +33,13 @@ fn every_figure_is_there_and_a_number() {
         assert_eq!(ceiling["streams"].as_array().map(Vec::len), Some(4));
     }
     for row in &decoders {
-        for name in
-            ["layers", "residual", "skip", "streams", "us_min", "us_median", "realtime", "ratio_stream"]
-        {
+        for name in ["skip", "streams", "us_min", "us_median", "realtime", "ratio_stream"] {
             positive(row, name);
         }
         positive(row, "ratio_compute");
         assert!(row["kernel"].is_string() && row["format"].is_string(), "{row}");
-        assert!(answer.stdout.contains(&format!("{:>6} {:>8}", row["layers"], row["residual"])), "{row}");
+        let size = ["layers", "residual"].map(|name| row[name].as_u64().expect("a count"));
+        assert!(answer.stdout.contains(&format!("{:>6} {:>8}", size[0], size[1])), "{row}");
     }
     let chain = figures["chain"].as_object().expect("the chain");
     assert_eq!(chain.len(), 5);

@@ -204,11 +204,7 @@ fn a_take_far_from_the_singer_is_told_and_left_where_it_is() {
             assert_eq!(answer.stderr, "");
             near += 1;
         } else {
-            assert!(
-                answer.stderr.contains(&singer) && answer.stderr.contains("--transpose octave"),
-                "{}",
-                answer.stderr
-            );
+            assert!(answer.stderr.contains("--transpose octave"), "{}", answer.stderr);
             let (asked, untransposed) = convert(&singer, &["--transpose", "0"]);
             assert_eq!((asked.stderr.as_str(), untransposed), ("", as_it_is));
             far += 1;

@@ -72,8 +72,8 @@ fn summary(page: &mut String, report: &Report) {
         ("loudest in held silence, dB of full scale", figure(s.loudest_in_silence_db, 1)),
         ("clipped samples", s.clipped_samples.to_string()),
         ("samples that are no numbers", s.not_finite_samples.to_string()),
-        ("bits per sample of the singers' own recordings", figure(s.bits_per_sample, 3)),
-        ("the same if products were made in f32", figure(s.bits_per_sample_f32, 3)),
+        ("bits per sample of the singers' own recordings", figure(s.bits_per_sample, 4)),
+        ("the same if products were made in f32", figure(s.bits_per_sample_f32, 4)),
         ("mel-cepstral distortion of those, dB", figure(s.mel_cepstral_distortion_db, 2)),
         ("multi-resolution STFT distance of those", figure(s.stft_distance, 3)),
     ];

@@ -2,9 +2,9 @@
 
 use gemm::Parallelism;
 
-#[cfg(target_arch = "x86_64")]
-use super::real::Level;
 use super::real::Real;
+#[cfg(target_arch = "x86_64")]
+use super::real::{Level, level};
 
 /// Values seen as a matrix: entry `(i, j)` is `values[i * row + j * column]`.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ pub(super) fn multiply<T: Real>(
     );
 
     #[cfg(target_arch = "x86_64")]
-    if target.column == 1 && right.column == 1 && super::real::level() != Level::Plain {
+    if depth > 0 && target.column == 1 && right.column == 1 && level() != Level::Plain {
         let pointers = (target.values.as_mut_ptr(), left.values.as_ptr(), right.values.as_ptr());
         if let Some(pointers) = T::as_single(pointers) {
             let strides = super::product::Strides {
@@ -102,7 +102,7 @@ pub(super) fn multiply<T: Real>(
             // SAFETY: the assertions above keep every entry inside its slice and the target's rows apart; the target
             // is borrowed exclusively; `level` has seen the instructions.
             unsafe {
-                match super::real::level() {
+                match level() {
                     Level::Avx512 => super::product::multiply_avx512(shape, pointers, strides, add),
                     _ => super::product::multiply_avx2(shape, pointers, strides, add),
                 }
@@ -156,7 +156,7 @@ pub(super) fn transpose<T: Real>(
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
     let (mut square_rows, mut square_columns) = (0, 0);
     #[cfg(target_arch = "x86_64")]
-    if super::real::level() == Level::Avx512
+    if level() == Level::Avx512
         && let Some((to, from, _)) = T::as_single((target.as_mut_ptr(), source.as_ptr(), source.as_ptr()))
     {
         (square_rows, square_columns) = (rows / 16 * 16, columns / 16 * 16);

@@ -39,6 +39,10 @@ pub(super) unsafe fn multiply_avx2(shape: Shape, matrices: Matrices, strides: St
 }
 
 /// A vector register. Everything here is inlined into the functions above, which have its instructions.
+///
+/// # Safety
+/// Of all methods and of the functions below: the processor has the register's instructions, and what the pointers say is
+/// as [`multiply_avx512`] promises, with a depth of at least one.
 trait Register: Copy {
     /// Values it holds.
     const LANES: usize;
