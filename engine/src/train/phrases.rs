@@ -28,7 +28,7 @@ pub(crate) fn phrases(waveform: &[f32], rate_hz: u32) -> Vec<Range<usize>> {
         .map(|step| step.iter().map(|sample| sample * sample).sum::<f32>() / step_samples as f32)
         .collect();
     if squares.len() <= steps(WHOLE_SECONDS) {
-        return vec![0..waveform.len()];
+        return Vec::from_iter([0..waveform.len()]);
     }
     let mut found = Vec::new();
     for sounding in sounding(&squares, steps(REST_SECONDS)) {
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn a_short_recording_stays_whole() {
         let song = song(&[(2.0, 3.0), (4.0, 1.0)]);
-        assert_eq!(phrases(&song, RATE_HZ), [0..song.len()]);
-        assert_eq!(phrases(&[], RATE_HZ), [0..0]);
+        assert_eq!(seconds(&phrases(&song, RATE_HZ)), [(0.0, 10.0)]);
+        assert_eq!(seconds(&phrases(&[], RATE_HZ)), [(0.0, 0.0)]);
     }
 
     #[test]

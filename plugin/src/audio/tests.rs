@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use falsetto_engine::stream::{Hub, Settings, Stream, StreamConfig, Worker};
+use falsetto_engine::stream::{Hub, LatencyParts, Settings, Stream, StreamConfig, Worker};
 use rtrb::RingBuffer;
 
 use super::*;
@@ -59,7 +59,7 @@ fn stream() -> Stream {
 
 /// An offline path and its latency; without a stream there is dry sound.
 fn path(stream: Option<Stream>) -> (AudioPath, usize) {
-    let latency = DELAY + 1024 + 96;
+    let latency = LatencyParts::new(DELAY, RATE_HZ, MAX_BLOCK).total_samples();
     let ((_, incoming), (outgoing, _)) = (RingBuffer::new(1), RingBuffer::new(1));
     let exchange = StreamExchange { incoming, outgoing };
     let mut path = AudioPath::new(stream, exchange, latency, RATE_HZ, MAX_BLOCK);
