@@ -28,7 +28,7 @@ pub(crate) fn phrases(waveform: &[f32], rate_hz: u32) -> Vec<Range<usize>> {
         .map(|step| step.iter().map(|sample| sample * sample).sum::<f32>() / step_samples as f32)
         .collect();
     if squares.len() <= steps(WHOLE_SECONDS) {
-        return Vec::from_iter([0..waveform.len()]);
+        return std::iter::once(0..waveform.len()).collect();
     }
     let mut found = Vec::new();
     for sounding in sounding(&squares, steps(REST_SECONDS)) {
