@@ -143,8 +143,13 @@ impl Instance {
         Ok(texts.into_iter().filter(|text| !text.starts_with("unused")).collect())
     }
 
-    /// Sets a parameter while the plugin is not playing.
+    /// Sets a parameter while the plugin is not playing; the value is in the range that the plugin states, which need not
+    /// be that of its texts.
     pub fn set(&mut self, id: u32, value: f64) -> Result<(), HostError> {
+        let stated = self.parameters()?.into_iter().find(|parameter| parameter.id == id);
+        if let Some(Parameter { name, min, max, .. }) = stated.filter(|p| !(p.min..=p.max).contains(&value)) {
+            return Err(HostError::OutOfRange { parameter: name, value, min, max });
+        }
         let params: PluginParams = self.extension("parameters")?;
         let mut handle = self
             .plugin

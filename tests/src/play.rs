@@ -20,6 +20,8 @@ pub enum HostError {
     UnknownParameter { name: String, known: String },
     #[error("the parameter `{parameter}` does not understand the value `{text}`")]
     UnknownValue { parameter: String, text: String },
+    #[error("{value} is outside of the range of the parameter `{parameter}`, {min} to {max}")]
+    OutOfRange { parameter: String, value: f64, min: f64, max: f64 },
     #[error("the plugin refused to {0}")]
     Refused(String),
     #[error("the audio thread ended early: {0}")]

@@ -99,8 +99,7 @@ fn convert(
     let mut instance = module.instance()?;
     instance.set_by_name(SINGER, singer)?;
     let transpose_semitones = fitted_octave(bank, singer, sample_rate_hz, &input[0])?;
-    let transpose = instance.parameter(TRANSPOSE)?.id;
-    instance.set(transpose, f64::from(transpose_semitones))?;
+    instance.set_by_name(TRANSPOSE, &format!("{transpose_semitones} st"))?;
     let played = instance.bounce(&input, &Plan::offline(f64::from(sample_rate_hz), BLOCK_SAMPLES))?;
     let name = take.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let seconds = input.first().map_or(0, Vec::len) as f64 / f64::from(sample_rate_hz);
