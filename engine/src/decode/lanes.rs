@@ -164,6 +164,10 @@ pub(super) trait Lanes: Copy {
     fn turns(self, phase: u32, first: u32, shift: u32) -> Self::F;
 }
 
+/// The lanes' numbers, for instruction sets that count from memory.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static INDEX: [i32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
 /// Turns of one unit of a 32-bit phase.
 const TURN: f32 = 1.0 / 4_294_967_296.0;
 

@@ -142,20 +142,28 @@ impl AnyPass {
         }
     }
 
-    /// From the input layer's output (`path`, which it overwrites) to the logits of sample `time`, permuted and without
-    /// the prior. `condition` holds all layers' gate biases, then the head's.
+    /// Where the input layer puts what the first layer reads.
+    #[inline(always)]
+    pub(super) fn path(&mut self) -> &mut [Block] {
+        match self {
+            Self::Single(pass) => &mut pass.paths[..pass.network.residual_blocks],
+            Self::Int8(pass) => &mut pass.paths[..pass.network.residual_blocks],
+        }
+    }
+
+    /// From what lies in [`AnyPass::path`], which it overwrites, to the logits of sample `time`, permuted and without the
+    /// prior. `condition` holds all layers' gate biases, then the head's.
     #[inline(always)]
     pub(super) fn logits<L: Lanes>(
         &mut self,
         lanes: L,
         time: usize,
-        path: &[Block],
         condition: &[Block],
         logits: &mut [Block],
     ) {
         match self {
-            Self::Single(pass) => lanes.run(Logits { pass, time, path, condition, logits }),
-            Self::Int8(pass) => lanes.run(Logits { pass, time, path, condition, logits }),
+            Self::Single(pass) => lanes.run(Logits { pass, time, condition, logits }),
+            Self::Int8(pass) => lanes.run(Logits { pass, time, condition, logits }),
         }
     }
 }
@@ -164,7 +172,6 @@ impl AnyPass {
 struct Logits<'a, A: Arithmetic> {
     pass: &'a mut Pass<A>,
     time: usize,
-    path: &'a [Block],
     condition: &'a [Block],
     logits: &'a mut [Block],
 }
@@ -174,7 +181,7 @@ impl<A: Arithmetic> Task for Logits<'_, A> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        self.pass.logits(lanes, self.time, self.path, self.condition, self.logits);
+        self.pass.logits(lanes, self.time, self.condition, self.logits);
     }
 }
 
@@ -230,17 +237,9 @@ impl<A: Arithmetic> Pass<A> {
     }
 
     #[inline(always)]
-    fn logits<L: Lanes>(
-        &mut self,
-        lanes: L,
-        time: usize,
-        path: &[Block],
-        condition: &[Block],
-        logits: &mut [Block],
-    ) {
+    fn logits<L: Lanes>(&mut self, lanes: L, time: usize, condition: &[Block], logits: &mut [Block]) {
         let network = &*self.network;
         let residual = network.residual_blocks;
-        self.paths[..residual].copy_from_slice(path);
         self.paths[residual..].copy_from_slice(&network.skip_bias);
         let gate_blocks = 2 * residual;
         let (gates, head_bias) = condition.split_at(gate_blocks * network.layers.len());

@@ -24,8 +24,6 @@ pub(super) struct State {
     pub(super) hop: HopCondition,
     past: PastValues,
     pass: AnyPass,
-    /// What the input layer gives.
-    path: Box<[Block]>,
     logits: [Block; CODE_BLOCKS],
     scratch: [Block; CODE_BLOCKS],
     sines: Box<[Block]>,
@@ -47,7 +45,6 @@ impl State {
             hop: HopCondition::new(weights),
             past: PastValues::new(prior.map_or(0, |prior| prior.taps)),
             pass: AnyPass::new(&weights.network, config),
-            path: zeros(weights.residual_blocks),
             logits: [Block::default(); CODE_BLOCKS],
             scratch: [Block::default(); CODE_BLOCKS],
             sines: zeros(harmonics.div_ceil(LANES)),
@@ -160,7 +157,7 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: 
         lanes.store(sin, &mut sines.0);
         lanes.store(cos, &mut cosines.0);
     }
-    let path = &mut *state.path;
+    let path = state.pass.path();
     let residual = path.len();
     let current = usize::from(state.last[0]) * residual;
     let previous = usize::from(state.last[1]) * residual;
@@ -178,7 +175,7 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: 
     }
 
     let condition = &state.hop.condition;
-    state.pass.logits(lanes, state.sample as usize, path, condition, &mut state.logits);
+    state.pass.logits(lanes, state.sample as usize, condition, &mut state.logits);
     if weights.frame.prior.is_some() {
         add_prior(lanes, weights, state);
     }

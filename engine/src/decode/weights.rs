@@ -22,9 +22,7 @@ pub(super) const fn code_slot(code: usize) -> usize {
 /// One bank's decoder and frame networks, packed once and shared by all streams that use it.
 pub struct DecoderWeights {
     pub(super) config: ModelConfig,
-    /// Blocks of the residual path.
-    pub(super) residual_blocks: usize,
-    /// Input tables, `[256, residual_blocks]`, of the last code and the one before it.
+    /// Input tables, `[256, blocks of the residual path]`, of the last code and the one before it.
     pub(super) input_current: Box<[Block]>,
     pub(super) input_previous: Box<[Block]>,
     /// Excitation of sines, then of cosines.
@@ -143,7 +141,6 @@ impl DecoderWeights {
             })
         });
         Self {
-            residual_blocks: blocks_for(residual),
             input_current: table("decoder.input.current"),
             input_previous: table("decoder.input.previous"),
             excitation,

@@ -2,13 +2,11 @@
 
 use core::arch::aarch64::*;
 
-use super::{LANES, Lanes, TURN, Task};
+use super::{INDEX, LANES, Lanes, TURN, Task};
 
 /// NEON.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Neon;
-
-static INDEX: [i32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 /// Intrinsics.
 macro_rules! proven {

@@ -2,9 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{LANES, Lanes, TURN, Task};
-
-static INDEX: [i32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+use super::{INDEX, LANES, Lanes, TURN, Task};
 
 /// AVX2 and FMA, two vectors of eight.
 #[derive(Clone, Copy)]
