@@ -22,8 +22,21 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 16,
         singer_embedding_size: 32,
-        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 8, frame_channels: 128 },
-        encoder: EncoderConfig::Mel { mels: 40, channels: 64, layers: 2, look_ahead_frames: 0 },
+        condition: ConditionConfig {
+            f0: true,
+            loudness: true,
+            excitation_harmonics: 8,
+            period_taps: 0,
+            frame_channels: 128,
+            frame_layers: 1,
+        },
+        encoder: EncoderConfig::Mel {
+            mels: 40,
+            channels: 64,
+            layers: 2,
+            dilation_base: 1,
+            look_ahead_frames: 0,
+        },
         decoder: DecoderConfig {
             blocks,
             layers_per_block: 10,

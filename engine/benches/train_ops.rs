@@ -181,7 +181,7 @@ fn main() -> Result<()> {
 
     let codes: Arc<[u8]> = (0..BATCH * (SAMPLES + 2)).map(|i| (i * 37 % 256) as u8).collect();
     let excitation: Arc<[f32]> = (0..BATCH * SAMPLES * 2 * HARMONICS).map(|i| (i % 7) as f32 * 0.1).collect();
-    let sizes = InputSizes { batch: BATCH, residual: RESIDUAL, skip: SKIP, harmonics: HARMONICS };
+    let sizes = InputSizes { batch: BATCH, residual: RESIDUAL, skip: SKIP, excitation: 2 * HARMONICS };
     let input_pack = variable(&[RESIDUAL * (512 + 2 * HARMONICS) + SKIP], 0.1)?;
     let input = best(|| {
         black_box(decoder_input(&input_pack, codes.clone(), excitation.clone(), sizes)?.backward()?);

@@ -10,7 +10,10 @@
 //! - A matrix-vector product adds its inputs to each output in ascending order, each with one fused multiply-add.
 //!   What the sum starts from: the bias (frame network, condition, prior, head), the residual or skip path (residual:
 //!   after its bias was added). A gate is `(previous . h[t-d], from 0) + condition`, then the inputs of `current`.
-//!   The input layer is `current[q1] + previous[q2]`, then the sines' and the cosines' products if voiced.
+//!   The input layer is `current[q1] + previous[q2]`, then, if voiced, the products of the sines, of the cosines and of
+//!   the taps one period ago (of codes as `(code + 0.5) / 128 - 1`, 0 before the start).
+//! - A tap one period ago lies between two past samples: `near + share (far - near)`, one subtraction and one fused
+//!   multiply-add, at the lag that [`PeriodLags`] states.
 //! - A bank may ask for bytes instead ([`crate::voice::Arithmetic`]). Then the products of the dilated layers and of the
 //!   head are integer. A row of weights of largest magnitude `m` is kept as `q = round(w (127 / m))`, each operation
 //!   rounded, ties to even, and `s = m / 127`; `q` is 0 where `m` is not above 1e-30. A vector of activations likewise,
@@ -21,7 +24,7 @@
 //!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one
 //!   polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).
 //! - The prior's mean adds 16 lanes of taps (window of past values, oldest first, zeros in front up to a multiple of
-//!   16), then sines, then cosines, with fused multiply-adds; then the lanes as a tree (l + 8, + 4, + 2, + 1). Its
+//!   16), then sines, then cosines, then taps one period ago, with fused multiply-adds; then the lanes as a tree (l + 8, + 4, + 2, + 1). Its
 //!   parameters are computed once a hop in `f64` from additions, multiplications and divisions alone.
 //! - Softmax: weights `2^((logit - max) * (sharpness log2 e))`; group l sums codes 16 l to 16 l + 15 ascending, groups
 //!   are summed ascending. The inverse CDF takes the first group, then the first code in it, whose running sum exceeds
@@ -48,7 +51,8 @@ use std::sync::Arc;
 pub use ceilings::{BareStream, multiply_adds_per_second};
 pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
-pub use phase::{F0Phase, harmonic_waves, sung_phase};
+pub(crate) use phase::period_taps;
+pub use phase::{F0Phase, PeriodLags, harmonic_waves, sung_phase};
 pub use random::uniform;
 pub use weights::DecoderWeights;
 
@@ -96,6 +100,7 @@ impl Decoder {
             voiced_sharpness: sharpness(sampling.voiced_sharpness),
             unvoiced_sharpness: sharpness(sampling.unvoiced_sharpness),
             floor_probability: sampling.floor_probability.max(0.0),
+            ..sampling
         };
         Self { weights, sampling, isa, state }
     }

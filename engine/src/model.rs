@@ -7,6 +7,7 @@
 //! decoder     latent, F0, loudness, singer and past samples -> bits per sample
 //! random      numbers for weights, batches and augmentation, a stream for each purpose
 //! confusion   the classifier that must not find the singer in the latent
+//! spectrum    the log-mel frame that the frame network must know
 //! ```
 
 mod confusion;
@@ -15,11 +16,13 @@ mod encoder;
 pub mod ops;
 mod parameters;
 pub(crate) mod random;
+mod spectrum;
 
 pub use confusion::Confusion;
 pub use decoder::{Decoder, DecoderInput};
 pub use encoder::{EncoderContext, encode, encoder_context};
 pub use parameters::Parameters;
+pub use spectrum::Spectrum;
 
 #[cfg(test)]
 mod tests;

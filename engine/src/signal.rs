@@ -3,6 +3,7 @@
 //! ```text
 //! mu_law     the 256 codes that the decoder draws from
 //! emphasis   the first-order filters around them
+//! comb       takes out noise between the harmonics
 //! low_cut    takes out what lies below the fundamental
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
@@ -16,6 +17,7 @@
 //! Nothing here allocates after construction, and no result depends on how a stream is cut into pieces.
 
 pub mod analysis;
+pub mod comb;
 pub mod emphasis;
 pub mod f0;
 pub mod loudness;

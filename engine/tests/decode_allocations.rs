@@ -43,8 +43,21 @@ fn decoding_never_allocates() {
         f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 2,
-        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 4, frame_channels: 16 },
-        encoder: EncoderConfig::Mel { mels: 8, channels: 1, layers: 1, look_ahead_frames: 0 },
+        condition: ConditionConfig {
+            f0: true,
+            loudness: true,
+            excitation_harmonics: 4,
+            period_taps: 0,
+            frame_channels: 16,
+            frame_layers: 1,
+        },
+        encoder: EncoderConfig::Mel {
+            mels: 8,
+            channels: 1,
+            layers: 1,
+            dilation_base: 1,
+            look_ahead_frames: 0,
+        },
         decoder: DecoderConfig {
             blocks: 1,
             layers_per_block: 5,

@@ -57,7 +57,14 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
         f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 3,
-        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 2, frame_channels: 8 },
+        condition: ConditionConfig {
+            f0: true,
+            loudness: true,
+            excitation_harmonics: 2,
+            period_taps: 0,
+            frame_channels: 8,
+            frame_layers: 1,
+        },
         encoder,
         decoder: DecoderConfig {
             blocks: 2,
@@ -82,7 +89,7 @@ fn the_counter_counts() {
 fn processing_setting_and_resetting_allocate_nothing() {
     let look_ahead = DilatedLookAhead::Full;
     for encoder in [
-        EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, look_ahead_frames: 1 },
+        EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 },
         EncoderConfig::Dilated { blocks: 1, layers_per_block: 8, channels: 4, look_ahead },
         EncoderConfig::Strided { strides: vec![4, 8], channels: 6 },
     ] {

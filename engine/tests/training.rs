@@ -21,7 +21,7 @@ hop_samples = 160
 pre_emphasis = 0.85
 latent_size = 4
 singer_embedding_size = 4
-condition = { f0 = true, loudness = true, excitation_harmonics = 4, frame_channels = 16 }
+condition = { f0 = true, loudness = true, excitation_harmonics = 4, period_taps = 3, frame_channels = 16, frame_layers = 2 }
 encoder = { kind = "mel", mels = 20, channels = 16, layers = 2, look_ahead_frames = 1 }
 
 [model.decoder]
@@ -51,6 +51,7 @@ validation_clips = 1
 validate_every = 75
 tritone_step = 0
 tritone_bits = 0.0
+spectrum = { weight = 0.2, segments = 6 }
 
 [augment]
 reverse = 0.25
@@ -125,6 +126,13 @@ fn train(recipe: &Recipe, corpus: &Corpus, out: &Path, until: u64) -> (Summary, 
     (summary, bits)
 }
 
+/// A column of a curve.
+fn column(curve: &str, name: &str) -> Vec<f32> {
+    let mut lines = curve.lines();
+    let place = lines.next().unwrap().split(',').position(|column| column == name).unwrap();
+    lines.map(|line| line.split(',').nth(place).unwrap().parse().unwrap()).collect()
+}
+
 #[test]
 fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
@@ -163,6 +171,8 @@ fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     assert!((bank.card().singers[0].median_f0_hz - 195.0).abs() < 25.0);
     let curve = std::fs::read_to_string(whole.join("curve.csv")).unwrap();
     assert_eq!(curve.lines().count(), 3);
+    let distances: Vec<f32> = column(&curve, "spectrum_distance");
+    assert!(distances[1] < 0.8 * distances[0], "{distances:?}");
     assert!(whole.join("curve.png").metadata().unwrap().len() > 1_000);
     let preview = Sound::read(&whole.join("previews/high_as_low.wav")).unwrap();
     assert_eq!(preview.frames() / 160, 120);
@@ -241,7 +251,9 @@ fn wave_encoders_train_too() {
     ] {
         let recipe = recipe(folder.path(), |text| {
             let mel = text.lines().find(|line| line.starts_with("encoder")).unwrap().to_string();
-            text.replace(&mel, &format!("encoder = {encoder}")).replace("steps = 150", "steps = 4")
+            text.replace(&mel, &format!("encoder = {encoder}"))
+                .replace("steps = 150", "steps = 4")
+                .replace("spectrum = { weight = 0.2, segments = 6 }", "")
         });
         let corpus = load(folder.path(), &recipe);
         let out = folder.path().join("wave");
@@ -296,10 +308,19 @@ fn a_run_that_starts_from_a_bank_knows_what_it_knows() {
     // One singer of two is new and starts from the mean, half as far from the other.
     assert!((distance(&begun) / distance(&bank) - 0.5).abs() < 1e-3);
 
-    let other = recipe(folder.path(), |text| text.replace("taps = 8", "taps = 6"));
+    // Another encoder: how sound goes on is taken over, the rest begins anew.
+    let other = recipe(folder.path(), |text| text.replace("mels = 20", "mels = 24"));
+    let stop = AtomicBool::new(true);
+    let out = folder.path().join("encoder");
+    let mut trainer = Trainer::new(&other, &corpus, &out, Some(&bank)).unwrap();
+    let begun = VoiceBank::load(&trainer.run(&stop, &mut |_| {}).unwrap().bank).unwrap();
+    assert_eq!(begun.tensor("decoder.layers.3.current"), bank.tensor("decoder.layers.3.current"));
+    assert_ne!(begun.tensor("frame.weight"), bank.tensor("frame.weight"));
+
+    let other = recipe(folder.path(), |text| text.replace("prior = { taps = 8", "prior = { taps = 6"));
     let out = folder.path().join("other");
     let error = Trainer::new(&other, &corpus, &out, Some(&bank)).err().unwrap().to_string();
-    assert!(error.contains("bank toy") && error.contains("frame_channels"), "{error}");
+    assert!(error.contains("bank toy") && error.contains("decoder"), "{error}");
 }
 
 #[test]
@@ -330,6 +351,13 @@ fn what_cannot_be_trained_on_is_said() {
     let loaded = Corpus::load(&corpus, &recipe, &|_, _| {}).unwrap();
     assert_eq!(loaded.dropped.len(), 1);
     assert!(loaded.dropped[0].0.ends_with("low/0.wav"));
+
+    let path = folder.path().join("wave.toml");
+    let strided = r#"encoder = { kind = "strided", strides = [4, 4, 10], channels = 8 }"#;
+    let mel = RECIPE.lines().find(|line| line.starts_with("encoder")).unwrap();
+    std::fs::write(&path, RECIPE.replace(mel, strided)).unwrap();
+    let error = Recipe::load(&path).unwrap_err().to_string();
+    assert!(error.contains("training.spectrum needs a mel encoder"), "{error}");
 
     // A checkpoint of another model is not overwritten.
     let out = folder.path().join("out");

@@ -1,7 +1,7 @@
 //! What runs once a hop: the frame network, the conditioning of every layer and the linear prior's parameters.
 
 use super::FrameInput;
-use super::lanes::{Block, LANES, Lanes, blocks_for, flat, flat_mut};
+use super::lanes::{Block, Lanes, blocks_for, flat, flat_mut};
 use super::math::{exp_f64, ln_f64, tanh, tanh_f64};
 use super::matrix::product;
 use super::weights::DecoderWeights;
@@ -22,6 +22,8 @@ pub(super) struct HopCondition {
     /// Weights of the harmonics' sines and cosines on the mean, level included; zero where silent.
     pub(super) sine_weights: Box<[Block]>,
     pub(super) cosine_weights: Box<[Block]>,
+    /// Weights of the taps one period ago on the mean; zero while unvoiced.
+    pub(super) period_weights: Box<[Block]>,
     /// Logarithm of the prior's scale, and its reciprocal.
     pub(super) ln_scale: f32,
     pub(super) inverse_scale: f32,
@@ -30,6 +32,7 @@ pub(super) struct HopCondition {
     embedding: Box<[Block]>,
     features: Box<[Block]>,
     hidden: Box<[Block]>,
+    hidden_input: Box<[Block]>,
     prior_outputs: Box<[Block]>,
 }
 
@@ -52,12 +55,14 @@ impl HopCondition {
             taps: zeros(prior.map_or(0, |prior| prior.taps)),
             sine_weights: zeros(prior.map_or(0, |prior| prior.harmonics)),
             cosine_weights: zeros(prior.map_or(0, |prior| prior.harmonics)),
+            period_weights: zeros(prior.map_or(0, |_| config.condition.period_taps)),
             ln_scale: 0.0,
             inverse_scale: 1.0,
             singer_bias: weights.frame.bias.clone(),
             embedding: zeros(config.singer_embedding_size),
             features: zeros(config.frame_input_size()),
             hidden: zeros(config.condition.frame_channels),
+            hidden_input: zeros(config.condition.frame_channels),
             prior_outputs: zeros(config.prior_size()),
         }
     }
@@ -97,8 +102,12 @@ impl HopCondition {
 
         self.hidden.copy_from_slice(&self.singer_bias);
         product(lanes, &weights.frame.features, (&self.features, ()), &mut self.hidden);
-        for block in &mut self.hidden {
-            lanes.store(tanh(lanes, lanes.load(&block.0)), &mut block.0);
+        tanh_blocks(lanes, &mut self.hidden);
+        for (matrix, bias) in &weights.frame.layers {
+            std::mem::swap(&mut self.hidden, &mut self.hidden_input);
+            self.hidden.copy_from_slice(bias);
+            product(lanes, matrix, (&self.hidden_input, ()), &mut self.hidden);
+            tanh_blocks(lanes, &mut self.hidden);
         }
         self.condition.copy_from_slice(&weights.frame.condition_bias);
         product(lanes, &weights.frame.condition, (&self.hidden, ()), &mut self.condition);
@@ -124,10 +133,21 @@ impl HopCondition {
             sines[k] = gain * outputs[prior.taps + k];
             cosines[k] = gain * outputs[prior.taps + prior.harmonics + k];
         }
+        let period = &outputs[prior.taps + 2 * prior.harmonics + 1..];
+        for (weight, &output) in flat_mut(&mut self.period_weights).iter_mut().zip(period) {
+            *weight = if self.voiced { output } else { 0.0 };
+        }
         let scale_output = f64::from(outputs[prior.taps + 2 * prior.harmonics]);
         let ln_scale = ln_f64(level + 0.001) + scale_output.clamp(-5.0, 3.0) - 0.7;
         self.ln_scale = ln_scale as f32;
         self.inverse_scale = exp_f64(-ln_scale) as f32;
+    }
+}
+
+#[inline(always)]
+fn tanh_blocks<L: Lanes>(lanes: L, blocks: &mut [Block]) {
+    for block in blocks {
+        lanes.store(tanh(lanes, lanes.load(&block.0)), &mut block.0);
     }
 }
 
@@ -151,16 +171,17 @@ fn step_up(outputs: &[f32], taps: &mut [f32]) {
     }
 }
 
-/// The last decoded values, kept twice so that any window of them is contiguous.
-pub(super) struct PastValues {
+/// The last numbers of a stream, kept twice so that any window of them is contiguous.
+pub(super) struct Recent {
     values: Box<[Block]>,
     /// Where the window starts.
     start: usize,
 }
 
-impl PastValues {
-    pub(super) fn new(taps: usize) -> Self {
-        Self { values: vec![Block::default(); 2 * blocks_for(taps)].into(), start: 0 }
+impl Recent {
+    /// At least the last `count`, in whole blocks.
+    pub(super) fn new(count: usize) -> Self {
+        Self { values: vec![Block::default(); 2 * blocks_for(count)].into(), start: 0 }
     }
 
     pub(super) fn reset(&mut self) {
@@ -175,14 +196,17 @@ impl PastValues {
         if window > 0 {
             values[self.start] = value;
             values[self.start + window] = value;
-            self.start = (self.start + 1) % window;
+            self.start += 1;
+            if self.start == window {
+                self.start = 0;
+            }
         }
     }
 
-    /// All kept values, oldest first, sixteen at a time.
+    /// All that are kept, oldest first.
     #[inline(always)]
-    pub(super) fn window(&self) -> &[[f32; LANES]] {
+    pub(super) fn window(&self) -> &[f32] {
         let values = flat(&self.values);
-        values[self.start..self.start + values.len() / 2].as_chunks().0
+        &values[self.start..self.start + values.len() / 2]
     }
 }

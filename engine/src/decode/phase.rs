@@ -30,20 +30,72 @@ impl F0Phase {
     /// Advances through one hop of `phases.len()` samples and writes the phase of each, in units of 2^-32 turns.
     /// `f0_hz` holds for the hop; while unvoiced it is the F0 that the phase runs on at.
     pub fn hop(&mut self, f0_hz: f32, voiced: bool, phases: &mut [u32]) {
-        let f0 = f64::from(f0_hz);
-        let slope = match self.previous_f0_hz {
-            Some(previous) if voiced => f0 - f64::from(previous),
-            _ => 0.0,
-        };
-        let slope = if slope.abs() < 0.12 * f0 { slope } else { 0.0 };
-        let hop_samples = phases.len() as f64;
-        for (index, phase) in phases.iter_mut().enumerate() {
-            let f0_here = f0 + slope * (index as f64 + 0.5 - hop_samples / 2.0) / hop_samples;
+        let glide = glide(self.previous_f0_hz, f0_hz, voiced, phases.len());
+        for (f0_here, phase) in glide.zip(phases) {
             let advance = (f0_here / self.sample_rate_hz * 4_294_967_296.0).round();
             self.phase = self.phase.wrapping_add(advance as i64 as u32);
             *phase = self.phase;
         }
         self.previous_f0_hz = voiced.then_some(f0_hz);
+    }
+}
+
+/// F0 of every sample of a hop; see [`F0Phase`].
+fn glide(previous: Option<f32>, f0_hz: f32, voiced: bool, hop_samples: usize) -> impl Iterator<Item = f64> {
+    let f0 = f64::from(f0_hz);
+    let slope = match previous {
+        Some(previous) if voiced => f0 - f64::from(previous),
+        _ => 0.0,
+    };
+    let slope = if slope.abs() < 0.12 * f0 { slope } else { 0.0 };
+    let hop = hop_samples as f64;
+    (0..hop_samples).map(move |index| f0 + slope * (index as f64 + 0.5 - hop / 2.0) / hop)
+}
+
+/// Lowest F0 whose period the taps reach.
+const LOWEST_F0_HZ: f64 = 40.0;
+
+/// How many samples ago the F0 period before each sample was: `rate / f0(i)` with the F0 of [`F0Phase`], as an `f32`, held
+/// within what the taps around it can reach of the past.
+#[derive(Clone, Debug)]
+pub struct PeriodLags {
+    sample_rate_hz: f64,
+    half: usize,
+    previous_f0_hz: Option<f32>,
+}
+
+impl PeriodLags {
+    /// For so many taps around the lag.
+    pub fn new(sample_rate_hz: u32, taps: usize) -> Self {
+        Self { sample_rate_hz: f64::from(sample_rate_hz), half: taps / 2, previous_f0_hz: None }
+    }
+
+    /// Past samples that the taps may read.
+    pub fn history(&self) -> usize {
+        (self.sample_rate_hz / LOWEST_F0_HZ) as usize + self.half + 2
+    }
+
+    /// Writes the lag of each of a hop's samples, `[lags.len()]`.
+    pub fn hop(&mut self, f0_hz: f32, voiced: bool, lags: &mut [f32]) {
+        let shortest = (self.half + 1) as f64;
+        let longest = self.sample_rate_hz / LOWEST_F0_HZ;
+        for (f0_here, lag) in glide(self.previous_f0_hz, f0_hz, voiced, lags.len()).zip(lags) {
+            *lag = (self.sample_rate_hz / f0_here).clamp(shortest, longest) as f32;
+        }
+        self.previous_f0_hz = voiced.then_some(f0_hz);
+    }
+}
+
+/// What was heard `lag` samples ago and around it: tap `j` of `taps` is the past at `lag + taps / 2 - j`, linear between
+/// two samples. `back(k)` is the sample `k` before the current one.
+#[inline(always)]
+pub(crate) fn period_taps(lag: f32, taps: &mut [f32], back: impl Fn(usize) -> f32) {
+    let whole = lag.floor();
+    let share = lag - whole;
+    let farthest = whole as usize + taps.len() / 2;
+    for (index, tap) in taps.iter_mut().enumerate() {
+        let (near, far) = (back(farthest - index), back(farthest - index + 1));
+        *tap = share.mul_add(far - near, near);
     }
 }
 
@@ -163,6 +215,29 @@ mod tests {
                 assert!((f64::from(cosines[at]) - angle.cos()).abs() < 3e-7);
             }
         }
+    }
+
+    #[test]
+    fn lags_are_periods_that_glide_and_stay_within_the_past() {
+        let mut lags = [0.0; 160];
+        let mut period = PeriodLags::new(16_000, 3);
+        period.hop(200.0, true, &mut lags);
+        assert!(lags.iter().all(|lag| *lag == 80.0));
+        period.hop(210.0, true, &mut lags);
+        let wanted = |index: f64| 16_000.0 / (210.0 + 10.0 * (index + 0.5 - 80.0) / 160.0);
+        assert!((f64::from(lags[0]) - wanted(0.0)).abs() < 1e-5);
+        assert!((f64::from(lags[159]) - wanted(159.0)).abs() < 1e-5);
+        for (f0_hz, wanted) in [(8_000.0, 2.0), (1.0, 400.0)] {
+            period.hop(f0_hz, true, &mut lags);
+            assert!(lags.iter().all(|lag| *lag == wanted), "{lags:?}");
+        }
+        // Around 400.5 samples ago, oldest first: a ramp is read as it is.
+        let mut taps = [0.0; 3];
+        period_taps(400.5, &mut taps, |back| {
+            assert!(back <= period.history());
+            -(back as f32)
+        });
+        assert_eq!(taps, [-401.5, -400.5, -399.5]);
     }
 
     #[test]

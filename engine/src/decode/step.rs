@@ -1,12 +1,12 @@
 //! One sample of the decoder, and the hops made of them.
 
 use super::draw::draw;
-use super::frame::{HopCondition, PastValues};
-use super::lanes::{Block, LANES, Lanes, Task, flat};
+use super::frame::{HopCondition, Recent};
+use super::lanes::{Block, LANES, Lanes, Task, blocks_for, flat, flat_mut};
 use super::math::{ln_logistic, sum_lanes};
 use super::matrix::product;
 use super::network::AnyPass;
-use super::phase::{F0Phase, sixteen_waves};
+use super::phase::{F0Phase, PeriodLags, period_taps, sixteen_waves};
 use super::random::uniform;
 use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, code_slot};
 use super::{FrameInput, Sampling};
@@ -21,15 +21,39 @@ pub(super) struct State {
     /// The last two codes, newest first.
     last: [u8; 2],
     phase: F0Phase,
+    lag: PeriodLags,
     pub(super) hop: HopCondition,
-    past: PastValues,
+    /// The last values, as far back as the prior's taps reach.
+    past: Recent,
+    period: Option<Period>,
     pass: AnyPass,
     logits: [Block; CODE_BLOCKS],
     scratch: [Block; CODE_BLOCKS],
     sines: Box<[Block]>,
     cosines: Box<[Block]>,
     phases: Box<[u32]>,
+    lags: Box<[f32]>,
     pub(super) codes: Box<[u8]>,
+}
+
+/// The past one F0 period ago.
+struct Period {
+    values: Recent,
+    /// `(code + 0.5) / 128 - 1`.
+    codes: Recent,
+    value_taps: Box<[Block]>,
+    code_taps: Box<[Block]>,
+}
+
+impl Period {
+    /// Reads the taps at a lag.
+    #[inline(always)]
+    fn read(&mut self, lag: f32, taps: usize) {
+        for (past, read) in [(&self.values, &mut self.value_taps), (&self.codes, &mut self.code_taps)] {
+            let window = past.window();
+            period_taps(lag, &mut flat_mut(read)[..taps], |back| window[window.len() - back]);
+        }
+    }
 }
 
 impl State {
@@ -38,18 +62,28 @@ impl State {
         let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
         let prior = config.decoder.prior;
         let harmonics = config.condition.excitation_harmonics.max(prior.map_or(0, |prior| prior.harmonics));
+        let taps = config.condition.period_taps;
+        let lag = PeriodLags::new(config.sample_rate_hz, taps);
         Self {
             sample: 0,
             last: [SILENCE; 2],
             phase: F0Phase::new(config.sample_rate_hz),
+            period: (taps > 0).then(|| Period {
+                values: Recent::new(lag.history()),
+                codes: Recent::new(lag.history()),
+                value_taps: zeros(blocks_for(taps)),
+                code_taps: zeros(blocks_for(taps)),
+            }),
+            lag,
             hop: HopCondition::new(weights),
-            past: PastValues::new(prior.map_or(0, |prior| prior.taps)),
+            past: Recent::new(prior.map_or(0, |prior| prior.taps)),
             pass: AnyPass::new(&weights.network, config),
             logits: [Block::default(); CODE_BLOCKS],
             scratch: [Block::default(); CODE_BLOCKS],
             sines: zeros(harmonics.div_ceil(LANES)),
             cosines: zeros(harmonics.div_ceil(LANES)),
             phases: vec![0; config.hop_samples].into(),
+            lags: vec![0.0; config.hop_samples].into(),
             codes: vec![SILENCE; config.hop_samples].into(),
         }
     }
@@ -57,6 +91,7 @@ impl State {
     pub(super) fn reset(&mut self, weights: &DecoderWeights) {
         self.sample = 0;
         self.phase = F0Phase::new(weights.config.sample_rate_hz);
+        self.lag = PeriodLags::new(weights.config.sample_rate_hz, weights.config.condition.period_taps);
         self.forget();
         self.codes.fill(SILENCE);
     }
@@ -64,6 +99,10 @@ impl State {
     pub(super) fn forget(&mut self) {
         self.last = [SILENCE; 2];
         self.past.reset();
+        if let Some(period) = &mut self.period {
+            period.values.reset();
+            period.codes.reset();
+        }
         self.pass.forget();
     }
 
@@ -72,6 +111,10 @@ impl State {
     fn feed(&mut self, code: u8, value: f32) {
         self.last = [code, self.last[0]];
         self.past.push(value);
+        if let Some(period) = &mut self.period {
+            period.values.push(value);
+            period.codes.push(f32::from(code).mul_add(1.0 / 128.0, 0.5 / 128.0 - 1.0));
+        }
         self.sample += 1;
     }
 }
@@ -96,7 +139,7 @@ impl Task for DecodeHop<'_> {
         let sharpness =
             if state.hop.voiced { sampling.voiced_sharpness } else { sampling.unvoiced_sharpness };
         for (index, output) in self.output.iter_mut().enumerate() {
-            step(lanes, weights, state, state.phases[index]);
+            step(lanes, weights, state, index);
             let random = uniform(self.seed, state.sample);
             let floor = sampling.floor_probability;
             let code = draw(lanes, &state.logits, &mut state.scratch, sharpness, floor, random);
@@ -130,7 +173,7 @@ impl Task for ScoreHop<'_> {
         }
         let (rows, _) = self.logits.as_chunks_mut::<CODES>();
         for (index, (&code, row)) in self.codes.iter().zip(rows).enumerate() {
-            step(lanes, weights, state, state.phases[index]);
+            step(lanes, weights, state, index);
             let logits = flat(&state.logits);
             for (code, logit) in row.iter_mut().enumerate() {
                 *logit = logits[code_slot(code)];
@@ -146,12 +189,16 @@ impl State {
     fn begin_hop<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, frame: &FrameInput) {
         self.hop.update(lanes, weights, frame);
         self.phase.hop(self.hop.f0_hz, self.hop.voiced, &mut self.phases);
+        if self.period.is_some() {
+            self.lag.hop(self.hop.f0_hz, self.hop.voiced, &mut self.lags);
+        }
     }
 }
 
-/// Computes the logits of the current sample (permuted, prior included) and puts it into the queues.
+/// Computes the logits of the current sample, the hop's `index`th, (permuted, prior included) and puts it into the queues.
 #[inline(always)]
-fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: u32) {
+fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: usize) {
+    let phase = state.phases[index];
     for (group, (sines, cosines)) in state.sines.iter_mut().zip(&mut state.cosines).enumerate() {
         let (sin, cos) = sixteen_waves(lanes, phase, group * LANES);
         lanes.store(sin, &mut sines.0);
@@ -173,6 +220,12 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: 
         product(lanes, sine_weights, (&state.sines, ()), path);
         product(lanes, cosine_weights, (&state.cosines, ()), path);
     }
+    if state.hop.voiced
+        && let (Some(matrix), Some(period)) = (&weights.period, &mut state.period)
+    {
+        period.read(state.lags[index], weights.config.condition.period_taps);
+        product(lanes, matrix, (&period.code_taps, ()), path);
+    }
 
     let condition = &state.hop.condition;
     state.pass.logits(lanes, state.sample as usize, condition, &mut state.logits);
@@ -186,11 +239,12 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, phase: 
 fn add_prior<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State) {
     let hop = &state.hop;
     let mut mean = lanes.splat(0.0);
-    for (tap, past) in hop.taps.iter().zip(state.past.window()) {
+    for (tap, past) in hop.taps.iter().zip(state.past.window().as_chunks::<LANES>().0) {
         mean = lanes.fma(lanes.load(&tap.0), lanes.load(past), mean);
     }
     let waves = [(&hop.sine_weights, &state.sines), (&hop.cosine_weights, &state.cosines)];
-    for (weights, waves) in waves {
+    let period = state.period.as_ref().map(|period| (&hop.period_weights, &period.value_taps));
+    for (weights, waves) in waves.into_iter().chain(period) {
         for (weight, wave) in weights.iter().zip(waves) {
             mean = lanes.fma(lanes.load(&weight.0), lanes.load(&wave.0), mean);
         }

@@ -16,7 +16,7 @@ use reference::Reference;
 pub(super) type Tensors = HashMap<String, Vec<f32>>;
 
 const PLAIN_SAMPLING: Sampling =
-    Sampling { voiced_sharpness: 1.0, unvoiced_sharpness: 1.0, floor_probability: 0.0 };
+    Sampling { voiced_sharpness: 1.0, unvoiced_sharpness: 1.0, floor_probability: 0.0, comb: 0.0 };
 
 struct Size {
     hop: usize,
@@ -25,8 +25,10 @@ struct Size {
     residual: usize,
     skip: usize,
     head: usize,
-    frame: usize,
-    excitation: usize,
+    /// Width and layers of the frame network.
+    frame: (usize, usize),
+    /// Harmonics and taps one period ago.
+    excitation: (usize, usize),
     prior: Option<(usize, usize)>,
     f0: bool,
     loudness: bool,
@@ -44,10 +46,18 @@ impl Size {
             condition: ConditionConfig {
                 f0: self.f0,
                 loudness: self.loudness,
-                excitation_harmonics: self.excitation,
-                frame_channels: self.frame,
+                excitation_harmonics: self.excitation.0,
+                period_taps: self.excitation.1,
+                frame_channels: self.frame.0,
+                frame_layers: self.frame.1,
             },
-            encoder: EncoderConfig::Mel { mels: 8, channels: 1, layers: 1, look_ahead_frames: 0 },
+            encoder: EncoderConfig::Mel {
+                mels: 8,
+                channels: 1,
+                layers: 1,
+                dilation_base: 1,
+                look_ahead_frames: 0,
+            },
             decoder: DecoderConfig {
                 blocks: self.blocks,
                 layers_per_block: self.layers,
@@ -65,12 +75,12 @@ impl Size {
 /// Odd ones among them: every tile width, sizes below, at and above multiples of the lanes, every switch off once.
 #[rustfmt::skip]
 const SIZES: [Size; 6] = [
-    Size { hop: 50, blocks: 2, layers: 4, residual: 7, skip: 5, head: 9, frame: 11, excitation: 0, prior: None, f0: false, loudness: false },
-    Size { hop: 50, blocks: 2, layers: 5, residual: 33, skip: 20, head: 50, frame: 40, excitation: 3, prior: Some((5, 0)), f0: true, loudness: false },
-    Size { hop: 64, blocks: 1, layers: 7, residual: 20, skip: 70, head: 1, frame: 16, excitation: 17, prior: Some((33, 19)), f0: true, loudness: true },
-    Size { hop: 80, blocks: 1, layers: 5, residual: 100, skip: 40, head: 90, frame: 24, excitation: 8, prior: None, f0: true, loudness: false },
-    Size { hop: 16, blocks: 3, layers: 1, residual: 1, skip: 1, head: 1, frame: 1, excitation: 1, prior: Some((1, 1)), f0: true, loudness: true },
-    Size { hop: 160, blocks: 2, layers: 9, residual: 48, skip: 48, head: 64, frame: 64, excitation: 8, prior: Some((16, 16)), f0: true, loudness: true },
+    Size { hop: 50, blocks: 2, layers: 4, residual: 7, skip: 5, head: 9, frame: (11, 1), excitation: (0, 0), prior: None, f0: false, loudness: false },
+    Size { hop: 50, blocks: 2, layers: 5, residual: 33, skip: 20, head: 50, frame: (40, 2), excitation: (3, 3), prior: Some((5, 0)), f0: true, loudness: false },
+    Size { hop: 64, blocks: 1, layers: 7, residual: 20, skip: 70, head: 1, frame: (16, 1), excitation: (17, 5), prior: Some((33, 19)), f0: true, loudness: true },
+    Size { hop: 80, blocks: 1, layers: 5, residual: 100, skip: 40, head: 90, frame: (24, 3), excitation: (8, 0), prior: None, f0: true, loudness: false },
+    Size { hop: 16, blocks: 3, layers: 1, residual: 1, skip: 1, head: 1, frame: (1, 2), excitation: (1, 1), prior: Some((1, 1)), f0: true, loudness: true },
+    Size { hop: 160, blocks: 2, layers: 9, residual: 48, skip: 48, head: 64, frame: (64, 2), excitation: (8, 3), prior: Some((16, 16)), f0: true, loudness: true },
 ];
 
 /// Uniform random tensors that keep activations of order one and logits a few units wide.
@@ -182,7 +192,8 @@ fn logits_of_bytes_match_a_plain_reference_but_for_the_steps_of_rounding() {
         let figures =
             format!("R = {}: {:e} {:e} {:e} of {spread}", size.residual, share(0.1), share(0.5), share(1.0));
         println!("{figures}");
-        assert!(share(0.1) < 1e-3 && share(0.5) < 0.01 * spread && share(1.0) < 0.1 * spread, "{figures}");
+        let alike = 1e-3_f64.max(2e-5 * spread);
+        assert!(share(0.1) < alike && share(0.5) < 0.01 * spread && share(1.0) < 0.1 * spread, "{figures}");
     }
 }
 
@@ -345,6 +356,7 @@ fn draws_follow_the_softmax_its_sharpness_and_its_floor() {
             voiced_sharpness: if voiced { sharpness } else { other },
             unvoiced_sharpness: if voiced { other } else { sharpness },
             floor_probability: floor,
+            comb: 0.0,
         };
         let (mut decoder, logits) = independent_draws(sampling);
         let expected = softmax(&logits, f64::from(sharpness), f64::from(floor));

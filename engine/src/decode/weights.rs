@@ -27,6 +27,8 @@ pub struct DecoderWeights {
     pub(super) input_previous: Box<[Block]>,
     /// Excitation of sines, then of cosines.
     pub(super) excitation: Option<[Matrix<Single>; 2]>,
+    /// The same of the taps one period ago.
+    pub(super) period: Option<Matrix<Single>>,
     pub(super) network: AnyNetwork,
     pub(super) frame: FrameWeights,
     /// Value of every code, permuted by [`code_slot`].
@@ -42,6 +44,8 @@ pub(super) struct FrameWeights {
     /// Columns of the singer's embedding.
     pub(super) singer: Matrix<Single>,
     pub(super) bias: Box<[Block]>,
+    /// The frame network's layers after the first, each with its bias.
+    pub(super) layers: Vec<(Matrix<Single>, Box<[Block]>)>,
     /// Rows: for each layer tanh biases and sigmoid biases, then the head's, each padded to blocks.
     pub(super) condition: Matrix<Single>,
     pub(super) condition_bias: Box<[Block]>,
@@ -132,18 +136,20 @@ impl DecoderWeights {
                 .collect()
         };
         let harmonics = config.condition.excitation_harmonics;
-        let excitation = (harmonics > 0).then(|| {
+        let width = config.condition.excitation_size();
+        let excitation_of = |first: usize, count: usize| {
             let weights = tensor("decoder.excitation.weight");
-            [0, harmonics].map(|offset| {
-                Matrix::pack(residual, harmonics, |row, k| {
-                    residual_groups.weight(row, |row| weights[row * 2 * harmonics + offset + k])
-                })
+            Matrix::pack(residual, count, |row, input| {
+                residual_groups.weight(row, |row| weights[row * width + first + input])
             })
-        });
+        };
+        let excitation = (harmonics > 0).then(|| [0, harmonics].map(|first| excitation_of(first, harmonics)));
+        let taps = config.condition.period_taps;
         Self {
             input_current: table("decoder.input.current"),
             input_previous: table("decoder.input.previous"),
             excitation,
+            period: (taps > 0).then(|| excitation_of(2 * harmonics, taps)),
             network: AnyNetwork::new(config, arithmetic, &tensor),
             frame: FrameWeights::new(config, &tensor),
             values: permuted(code_value),
@@ -196,6 +202,13 @@ impl FrameWeights {
             features: columns(0, features),
             singer: columns(features, singer),
             bias: padded(tensor("frame.bias")),
+            layers: (1..config.condition.frame_layers)
+                .map(|layer| {
+                    let weight = tensor(&format!("frame.layers.{layer}.weight"));
+                    let bias = tensor(&format!("frame.layers.{layer}.bias"));
+                    (rows.matrix(weight, channels), rows.vector(bias))
+                })
+                .collect(),
             condition: groups.matrix(tensor("condition.weight"), channels),
             condition_bias: groups.vector(tensor("condition.bias")),
             prior: decoder

@@ -16,9 +16,10 @@ pub struct DecoderInput {
     pub features: Tensor,
     /// Past codes `(B, T + 2)`: sample t reads `[t + 1]` as the last and `[t]` as the last but one.
     pub codes: Arc<[u8]>,
-    /// Sine and cosine of the F0 harmonics, times voicing: `(B, T, 2 K)`.
+    /// Sines, then cosines of the F0 harmonics, then codes one period ago, times voicing: `(B, T, excitation_size)`.
     pub excitation: Arc<[f32]>,
-    /// The prior's regressors `(B, T, taps + 2 harmonics)`: past sample values, level-scaled harmonics.
+    /// The prior's regressors `(B, T, taps + 2 harmonics + period_taps)`: past sample values, level-scaled harmonics,
+    /// sample values one period ago.
     pub prior_basis: Arc<[f32]>,
     /// `ln(level + 0.001)` of each frame `(B, F)`.
     pub log_level: Tensor,
@@ -86,7 +87,7 @@ impl<'a> Decoder<'a> {
         let config = self.config;
         let decoder = &config.decoder;
         let (batch, _, frames) = latent.dims3()?;
-        let frame = self.frame_network(latent, input)?;
+        let frame = self.frame_network(latent, &input.singers, &input.features)?;
         let conditions =
             linear(&frame, self.parameters.get("condition.weight")?, self.parameters.get("condition.bias")?)?;
 
@@ -105,11 +106,11 @@ impl<'a> Decoder<'a> {
         Ok((state, Tensor::cat(&side, 0)?))
     }
 
-    /// `u`: the frame network's output `(B F, frame_channels)`.
-    fn frame_network(&self, latent: &Tensor, input: &DecoderInput) -> Result<Tensor> {
+    /// The frame network's output `(B F, frame_channels)`; `singers` and `features` as in [`DecoderInput`].
+    pub fn frame_network(&self, latent: &Tensor, singers: &[u32], features: &Tensor) -> Result<Tensor> {
         let (batch, latent_size, frames) = latent.dims3()?;
         let latent = latent.transpose(1, 2)?.contiguous()?.reshape((batch * frames, latent_size))?;
-        let singers = Tensor::new(input.singers.as_slice(), &Device::Cpu)?;
+        let singers = Tensor::new(singers, &Device::Cpu)?;
         let embedding = self.parameters.get("singers.embedding")?.index_select(&singers, 0)?;
         let width = self.config.singer_embedding_size;
         let embedding = embedding
@@ -117,27 +118,35 @@ impl<'a> Decoder<'a> {
             .broadcast_as((batch, frames, width))?
             .contiguous()?
             .reshape((batch * frames, width))?;
-        let channels = input.features.dim(2)?;
+        let channels = features.dim(2)?;
         let joined = if channels == 0 {
             Tensor::cat(&[&latent, &embedding], 1)?
         } else {
-            let features = input.features.reshape((batch * frames, channels))?;
+            let features = features.reshape((batch * frames, channels))?;
             Tensor::cat(&[&latent, &features, &embedding], 1)?
         };
-        linear(&joined, self.parameters.get("frame.weight")?, self.parameters.get("frame.bias")?)?.tanh()
+        let mut hidden =
+            linear(&joined, self.parameters.get("frame.weight")?, self.parameters.get("frame.bias")?)?
+                .tanh()?;
+        for layer in 1..self.config.condition.frame_layers {
+            let weight = self.parameters.get(&format!("frame.layers.{layer}.weight"))?;
+            let bias = self.parameters.get(&format!("frame.layers.{layer}.bias"))?;
+            hidden = linear(&hidden, weight, bias)?.tanh()?;
+        }
+        Ok(hidden)
     }
 
     fn input_state(&self, input: &DecoderInput, batch: usize) -> Result<Tensor> {
-        let harmonics = self.config.condition.excitation_harmonics;
+        let excitation = self.config.condition.excitation_size();
         let mut names = vec!["decoder.input.current", "decoder.input.previous"];
-        if harmonics > 0 {
+        if excitation > 0 {
             names.push("decoder.excitation.weight");
         }
         names.push("decoder.skip_bias");
         let sizes = ops::InputSizes {
             residual: self.config.decoder.residual_channels,
             skip: self.config.decoder.skip_channels,
-            harmonics,
+            excitation,
             batch,
         };
         ops::decoder_input(
@@ -159,19 +168,22 @@ impl<'a> Decoder<'a> {
     ) -> Result<(Tensor, Tensor)> {
         let raw = linear(frame, self.parameters.get("prior.weight")?, self.parameters.get("prior.bias")?)?;
         let width = raw.dim(1)?;
+        let period_taps = self.config.condition.period_taps;
+        let scale_at = width - period_taps - 1;
         let prediction = ops::reflection_to_taps(&raw.narrow(1, 0, taps)?.contiguous()?)?;
-        let harmonics = raw.narrow(1, taps, width - taps - 1)?;
-        let coefficients =
-            Tensor::cat(&[&prediction, &harmonics.contiguous()?], 1)?.reshape((batch, frames, width - 1))?;
+        let mut parts = vec![prediction, raw.narrow(1, taps, scale_at - taps)?.contiguous()?];
+        if period_taps > 0 {
+            parts.push(raw.narrow(1, scale_at + 1, period_taps)?.contiguous()?);
+        }
+        let coefficients = Tensor::cat(&parts, 1)?.reshape((batch, frames, width - 1))?;
         let mean = ops::frame_basis(&coefficients, input.prior_basis.clone())?;
-        let scale =
-            raw.narrow(1, width - 1, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
+        let scale = raw.narrow(1, scale_at, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
         let log_scale = ((scale + &input.log_level)? - 0.7)?;
         Ok((mean, log_scale))
     }
 }
 
 /// `x W^T + b` for two-dimensional `x`, the one form of candle's matmul whose gradients are right at any batch.
-fn linear(input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+pub(super) fn linear(input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     input.matmul(&weight.t()?.contiguous()?)?.broadcast_add(bias)
 }

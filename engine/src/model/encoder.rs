@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 use super::ops::{Geometry, conv1d};
 use super::parameters::Parameters;
-use crate::voice::{DilatedLookAhead, EncoderConfig, ModelConfig, dilations};
+use crate::voice::{DilatedLookAhead, EncoderConfig, ModelConfig, dilations, mel_dilations, mel_past_frames};
 
 /// Frames that [`encode`] needs around those it is asked for. A waveform encoder needs none: as published, its
 /// convolutions see zeros beyond the segment.
@@ -20,10 +20,10 @@ pub struct EncoderContext {
 /// The context that the configured encoder needs.
 pub fn encoder_context(config: &ModelConfig) -> EncoderContext {
     match config.encoder {
-        EncoderConfig::Mel { layers, look_ahead_frames, .. } => {
-            // Kernel-3 layers and the kernel-2 latent layer, all causal, on an input that is look-ahead frames early.
-            let span = 2 * layers + 1;
-            EncoderContext { past_frames: span - look_ahead_frames, future_frames: look_ahead_frames }
+        EncoderConfig::Mel { layers, dilation_base, look_ahead_frames, .. } => {
+            // The layers are causal, on an input that is look-ahead frames early.
+            let past_frames = mel_past_frames(layers, dilation_base) - look_ahead_frames;
+            EncoderContext { past_frames, future_frames: look_ahead_frames }
         }
         _ => EncoderContext { past_frames: 0, future_frames: 0 },
     }
@@ -32,7 +32,9 @@ pub fn encoder_context(config: &ModelConfig) -> EncoderContext {
 /// From the encoder's input (mel frames with their context, or the segment's waveform) to latent frames.
 pub fn encode(config: &ModelConfig, parameters: &Parameters, input: &Tensor) -> Result<Tensor> {
     match &config.encoder {
-        EncoderConfig::Mel { layers, .. } => mel(parameters, *layers, input),
+        EncoderConfig::Mel { layers, dilation_base, .. } => {
+            mel(parameters, mel_dilations(*layers, *dilation_base), input)
+        }
         EncoderConfig::Dilated { blocks, layers_per_block, look_ahead, .. } => {
             dilated(config, parameters, &dilations(*blocks, *layers_per_block), *look_ahead, input)
         }
@@ -48,10 +50,11 @@ fn convolve(parameters: &Parameters, name: &str, input: &Tensor, geometry: Geome
 
 const POINT: Geometry = Geometry { dilation: 1, stride: 1, left: 0, right: 0 };
 
-fn mel(parameters: &Parameters, layers: usize, input: &Tensor) -> Result<Tensor> {
+fn mel(parameters: &Parameters, dilations: impl Iterator<Item = usize>, input: &Tensor) -> Result<Tensor> {
     let mut hidden = input.clone();
-    for layer in 0..layers {
-        hidden = convolve(parameters, &format!("encoder.layers.{layer}"), &hidden, POINT)?.relu()?;
+    for (layer, dilation) in dilations.enumerate() {
+        let geometry = Geometry { dilation, ..POINT };
+        hidden = convolve(parameters, &format!("encoder.layers.{layer}"), &hidden, geometry)?.relu()?;
     }
     convolve(parameters, "encoder.latent", &hidden, POINT)?.tanh()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::{Decoder, DecoderInput, Parameters, encode};
-use crate::decode::{self, DecoderWeights, F0Phase, FrameInput, harmonic_waves};
+use crate::decode::{self, DecoderWeights, F0Phase, FrameInput, PeriodLags, harmonic_waves, period_taps};
 use crate::model::random::Generator;
 use crate::signal::loudness::level;
 use crate::signal::mu_law;
@@ -23,7 +23,14 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 3,
-        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 3, frame_channels: 9 },
+        condition: ConditionConfig {
+            f0: true,
+            loudness: true,
+            excitation_harmonics: 3,
+            period_taps: 3,
+            frame_channels: 9,
+            frame_layers: 3,
+        },
         encoder,
         decoder: DecoderConfig {
             blocks: 2,
@@ -37,7 +44,7 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
 }
 
 fn mel() -> EncoderConfig {
-    EncoderConfig::Mel { mels: 8, channels: 6, layers: 2, look_ahead_frames: 1 }
+    EncoderConfig::Mel { mels: 8, channels: 6, layers: 2, dilation_base: 1, look_ahead_frames: 1 }
 }
 
 struct Frame {
@@ -71,6 +78,7 @@ fn decoder_input(config: &ModelConfig, frames: &[Frame], codes: &[u8], singer: u
     let excited = config.condition.excitation_harmonics;
     let prior = config.decoder.prior.unwrap_or(PriorConfig { taps: 1, harmonics: 0 });
     let mut phase = F0Phase::new(config.sample_rate_hz);
+    let mut period = PeriodLags::new(config.sample_rate_hz, config.condition.period_taps);
     let (mut features, mut log_level, mut excitation, mut basis) = (vec![], vec![], vec![], vec![]);
     for (index, frame) in frames.iter().enumerate() {
         let voiced = if frame.voiced { 1.0 } else { 0.0 };
@@ -82,12 +90,20 @@ fn decoder_input(config: &ModelConfig, frames: &[Frame], codes: &[u8], singer: u
         log_level.push((level(frame.loudness) + 0.001).ln());
         let mut phases = vec![0; hop];
         phase.hop(frame.f0_hz, frame.voiced, &mut phases);
-        for (offset, &phase) in phases.iter().enumerate() {
+        let mut lags = vec![0.0; hop];
+        period.hop(frame.f0_hz, frame.voiced, &mut lags);
+        for (offset, (&phase, &lag)) in phases.iter().zip(&lags).enumerate() {
             let count = excited.max(prior.harmonics);
             let (mut sines, mut cosines) = (vec![0.0; count], vec![0.0; count]);
             harmonic_waves(&[phase], count, &mut sines, &mut cosines);
             excitation.extend(sines[..excited].iter().chain(&cosines[..excited]).map(|wave| wave * voiced));
             let t = index * hop + offset;
+            let mut taps = vec![0.0; config.condition.period_taps];
+            let code = |back: usize| t.checked_sub(back).map(|past| codes[past]);
+            period_taps(lag, &mut taps, |back| {
+                code(back).map_or(0.0, |code| (f32::from(code) + 0.5) / 128.0 - 1.0)
+            });
+            excitation.extend(taps.iter().map(|tap| tap * voiced));
             basis.extend(
                 (1..=prior.taps)
                     .map(|tap| t.checked_sub(tap).map_or(0.0, |past| mu_law::decode(codes[past]))),
@@ -98,6 +114,8 @@ fn decoder_input(config: &ModelConfig, frames: &[Frame], codes: &[u8], singer: u
                     if audible { wave * voiced * level(frame.loudness) } else { 0.0 }
                 }));
             }
+            period_taps(lag, &mut taps, |back| code(back).map_or(0.0, mu_law::decode));
+            basis.extend(taps.iter().map(|tap| tap * voiced));
         }
     }
     let past: Vec<u8> = [128, 128].into_iter().chain(codes[..samples].iter().copied()).collect();
@@ -183,6 +201,7 @@ fn the_streaming_encoders_compute_the_graphs_latents() {
     let frames = 30;
     let encoders = [
         mel(),
+        EncoderConfig::Mel { mels: 8, channels: 6, layers: 3, dilation_base: 2, look_ahead_frames: 2 },
         EncoderConfig::Dilated {
             blocks: 2,
             layers_per_block: 4,

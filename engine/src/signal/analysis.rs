@@ -182,7 +182,14 @@ mod tests {
             f0_decision_ms: 20,
             latent_size: 8,
             singer_embedding_size: 4,
-            condition: ConditionConfig { f0, loudness: true, excitation_harmonics: 0, frame_channels: 8 },
+            condition: ConditionConfig {
+                f0,
+                loudness: true,
+                excitation_harmonics: 0,
+                period_taps: 0,
+                frame_channels: 8,
+                frame_layers: 1,
+            },
             encoder,
             decoder: DecoderConfig {
                 blocks: 1,
@@ -196,7 +203,7 @@ mod tests {
     }
 
     fn mel() -> EncoderConfig {
-        EncoderConfig::Mel { mels: 40, channels: 8, layers: 1, look_ahead_frames: 1 }
+        EncoderConfig::Mel { mels: 40, channels: 8, layers: 1, dilation_base: 1, look_ahead_frames: 1 }
     }
 
     fn strided() -> EncoderConfig {
@@ -330,7 +337,7 @@ mod tests {
             mels in 8usize..=128,
             warp in 0.8f64..1.25,
         ) {
-            let encoder = EncoderConfig::Mel { mels, channels: 8, layers: 1, look_ahead_frames: 1 };
+            let encoder = EncoderConfig::Mel { mels, channels: 8, layers: 1, dilation_base: 1, look_ahead_frames: 1 };
             let config = ModelConfig { sample_rate_hz, ..config(hop_samples, encoder, true) };
             proptest::prop_assert!(config.check().is_ok());
             let mut analyzer = Analyzer::with_warp(&config, None, warp);

@@ -35,8 +35,8 @@ impl Encoder {
     pub fn new<'a>(config: &ModelConfig, tensor: impl Fn(&str) -> &'a [f32]) -> Self {
         let (hop, latent_size) = (config.hop_samples, config.latent_size);
         let (kind, input_size, look_ahead_hops) = match &config.encoder {
-            &EncoderConfig::Mel { mels, channels, layers, look_ahead_frames } => {
-                let mel = Mel::new(mels, channels, layers, latent_size, &tensor);
+            &EncoderConfig::Mel { mels, channels, layers, dilation_base, look_ahead_frames } => {
+                let mel = Mel::new(mels, channels, (layers, dilation_base), latent_size, &tensor);
                 (Kind::Mel(mel), mels + 1, look_ahead_frames)
             }
             &EncoderConfig::Dilated { blocks, layers_per_block, channels, look_ahead } => {

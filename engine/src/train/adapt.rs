@@ -93,6 +93,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             validate_every: steps.max(1),
             tritone_step: 0,
             tritone_bits: 0.0,
+            spectrum: None,
         },
         // The past that the decoder is shown is as flawed as when it learnt; the encoder hears the recordings as they are.
         augment: AugmentConfig {

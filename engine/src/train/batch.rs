@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::backtranslation::SungByBlends;
 use super::corpus::{Clip, Corpus};
 use super::recipe::Recipe;
-use crate::decode::{F0Phase, harmonic_waves};
+use crate::decode::{F0Phase, PeriodLags, harmonic_waves, period_taps};
 use crate::model::random::Generator;
 use crate::model::{DecoderInput, EncoderContext, encoder_context};
 use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR, level};
@@ -20,6 +20,20 @@ pub(crate) struct Batch {
     /// Everything else.
     pub(crate) decoder_input: DecoderInput,
 }
+
+/// Segments of which only the spectrum is predicted.
+pub(crate) struct FrameBatch {
+    /// As in [`Batch`].
+    pub(crate) encoder_input: Tensor,
+    /// As in [`DecoderInput`].
+    pub(crate) singers: Vec<u32>,
+    pub(crate) features: Tensor,
+    /// What is sung, `(B F, mels)`.
+    pub(crate) spectrum: Vec<f32>,
+}
+
+/// Keeps the draws of spectra apart from those of samples.
+const SPECTRUM_SEED: u64 = 0x59EC;
 
 /// One segment to be cut: where from, and how it is changed.
 #[derive(Clone, Copy)]
@@ -90,11 +104,37 @@ impl<'a> Batcher<'a> {
     /// are clips `sung` by blends, a share of the segments is taken from those.
     pub(crate) fn training(&self, step: u64, sung: &SungByBlends) -> Result<Batch> {
         let training = &self.recipe.training;
+        self.build(&self.draw(training.seed, step, training.batch, sung))
+    }
+
+    /// The batch of spectra of a step, drawn in the same way, `segments` of them.
+    pub(crate) fn spectra(&self, step: u64, segments: usize, sung: &SungByBlends) -> Result<FrameBatch> {
+        let frames = self.recipe.training.segment_frames;
+        let cuts = self.draw(self.recipe.training.seed ^ SPECTRUM_SEED, step, segments, sung);
+        let (mut input, mut features, mut spectrum) = (Vec::new(), Vec::new(), Vec::new());
+        for cut in &cuts {
+            self.encoder_segment(cut, frames, &mut input);
+            self.frame_features(cut, frames, &mut features, &mut Vec::new());
+            let mels = cut.clip.spectrum.len() / cut.clip.frames.len();
+            let range = cut.start_frame * mels..(cut.start_frame + frames) * mels;
+            spectrum.extend_from_slice(&cut.clip.spectrum[range]);
+        }
+        let channels = features.len() / (segments * frames);
+        Ok(FrameBatch {
+            encoder_input: self.encoder_tensor(input, segments)?,
+            singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
+            features: Tensor::from_vec(features, (segments, frames, channels), &Device::Cpu)?,
+            spectrum,
+        })
+    }
+
+    fn draw<'b>(&'b self, seed: u64, step: u64, segments: usize, sung: &'b SungByBlends) -> Vec<Cut<'b>> {
+        let training = &self.recipe.training;
         let augment = &self.recipe.augment;
-        let cuts: Vec<Cut> = (0..training.batch)
+        (0..segments)
             .map(|item| {
-                let draw = step * training.batch as u64 + item as u64;
-                let mut random = Generator::new(training.seed, draw);
+                let draw = step * segments as u64 + item as u64;
+                let mut random = Generator::new(seed, draw);
                 let singer = (draw % self.corpus.singers.len() as u64) as usize;
                 let (clip, heard) = match sung.draw(self.recipe, singer, &mut random) {
                     Some((place, heard)) => (&self.corpus.training[singer][place], heard),
@@ -115,8 +155,7 @@ impl<'a> Batcher<'a> {
                     ..Cut::plain(clip, 0)
                 }
             })
-            .collect();
-        self.build(&cuts)
+            .collect()
     }
 
     /// A clip of the singer, perhaps played backwards, and one of its views.
@@ -131,7 +170,6 @@ impl<'a> Batcher<'a> {
 
     /// The graph's input for any list of segments.
     pub(crate) fn build(&self, cuts: &[Cut]) -> Result<Batch> {
-        let model = &self.recipe.model;
         let frames = self.recipe.training.segment_frames;
         let batch = cuts.len();
         let segments: Vec<Segment> = cuts.par_iter().map(|cut| self.segment(cut)).collect();
@@ -141,15 +179,7 @@ impl<'a> Batcher<'a> {
 
         let device = &Device::Cpu;
         let encoder_input = join(&segments, |segment| &segment.encoder_input);
-        let encoder_input = match model.encoder {
-            EncoderConfig::Mel { mels, .. } => {
-                let width = frames + self.context.past_frames + self.context.future_frames;
-                Tensor::from_vec(encoder_input, (batch, width, mels + 1), device)?
-                    .transpose(1, 2)?
-                    .contiguous()?
-            }
-            _ => Tensor::from_vec(encoder_input, (batch, 1, frames * model.hop_samples), device)?,
-        };
+        let encoder_input = self.encoder_tensor(encoder_input, batch)?;
         let features = join(&segments, |segment| &segment.features);
         let channels = features.len() / (batch * frames);
         let log_level = join(&segments, |segment| &segment.log_level);
@@ -167,10 +197,25 @@ impl<'a> Batcher<'a> {
         })
     }
 
+    /// What [`Batcher::encoder_segment`] wrote for each segment, one after the other.
+    fn encoder_tensor(&self, input: Vec<f32>, batch: usize) -> Result<Tensor> {
+        let device = &Device::Cpu;
+        match self.recipe.model.encoder {
+            EncoderConfig::Mel { mels, .. } => {
+                let width = input.len() / (batch * (mels + 1));
+                Tensor::from_vec(input, (batch, width, mels + 1), device)?.transpose(1, 2)?.contiguous()
+            }
+            _ => {
+                let samples = input.len() / batch;
+                Tensor::from_vec(input, (batch, 1, samples), device)
+            }
+        }
+    }
+
     fn segment(&self, cut: &Cut) -> Segment {
         let model = &self.recipe.model;
         let frames = self.recipe.training.segment_frames;
-        let history = model.decoder.prior.map_or(0, |prior| prior.taps).max(2);
+        let history = history(model);
         let past = Past { cut, first: cut.start_frame * model.hop_samples, history };
         let clean: Vec<u8> =
             (0..history + frames * model.hop_samples).map(|index| past.code(index)).collect();
@@ -217,13 +262,16 @@ impl<'a> Batcher<'a> {
         let hop = model.hop_samples;
         let (taps, prior_harmonics) =
             model.decoder.prior.map_or((0, 0), |prior| (prior.taps, prior.harmonics));
-        let history = taps.max(2);
+        let history = history(model);
         let excited = model.condition.excitation_harmonics;
         let count = excited.max(prior_harmonics);
         let phases = segment_phases(cut, model, frames);
         let mut sines = vec![0.0; phases.len() * count];
         let mut cosines = sines.clone();
         harmonic_waves(&phases, count, &mut sines, &mut cosines);
+        let lags = segment_lags(cut, model, frames);
+        let period = model.condition.period_taps;
+        let mut read = vec![0.0; period];
         let values = mu_law::values();
         let highest_hz = 0.475 * model.sample_rate_hz as f32;
         for index in 0..frames {
@@ -237,11 +285,20 @@ impl<'a> Batcher<'a> {
                 let cosines = &cosines[sample * count..(sample + 1) * count];
                 excitation.extend(sines[..excited].iter().map(|value| value * voiced));
                 excitation.extend(cosines[..excited].iter().map(|value| value * voiced));
+                let code = |back: usize| f32::from(noisy[history + sample - back]);
+                if period > 0 {
+                    period_taps(lags[sample], &mut read, |back| (code(back) + 0.5) / 128.0 - 1.0);
+                    excitation.extend(read.iter().map(|value| value * voiced));
+                }
                 // Sample t's own code stands at `history + t`; tap j reads the code j before it.
                 prior_basis.extend((1..=taps).map(|tap| values[usize::from(noisy[history + sample - tap])]));
                 for waves in [sines, cosines] {
                     prior_basis.extend(waves[..audible].iter().map(|value| value * scale));
                     prior_basis.extend(std::iter::repeat_n(0.0, prior_harmonics - audible));
+                }
+                if period > 0 {
+                    period_taps(lags[sample], &mut read, |back| values[code(back) as usize]);
+                    prior_basis.extend(read.iter().map(|value| value * voiced));
                 }
             }
         }
@@ -351,6 +408,26 @@ impl Past<'_> {
             at = grain_end;
         }
     }
+}
+
+/// Samples before a segment that its first sample needs.
+fn history(model: &ModelConfig) -> usize {
+    let taps = model.decoder.prior.map_or(0, |prior| prior.taps).max(2);
+    match model.condition.period_taps {
+        0 => taps,
+        period_taps => PeriodLags::new(model.sample_rate_hz, period_taps).history().max(taps),
+    }
+}
+
+/// How long ago the F0 period before each sample was.
+fn segment_lags(cut: &Cut, model: &ModelConfig, frames: usize) -> Vec<f32> {
+    let mut lags = vec![0.0; frames * model.hop_samples];
+    let mut period = PeriodLags::new(model.sample_rate_hz, model.condition.period_taps);
+    let frames = &cut.clip.frames[cut.start_frame..cut.start_frame + frames];
+    for (frame, lags) in frames.iter().zip(lags.chunks_exact_mut(model.hop_samples)) {
+        period.hop(frame.f0_hz * cut.f0_ratio, frame.voiced, lags);
+    }
+    lags
 }
 
 /// The F0 phase of every sample: as sung, or the running sum of an F0 that was not sung.

@@ -48,8 +48,8 @@ pub enum TrainError {
     },
     /// A bank that a run cannot start from.
     #[error(
-        "bank {bank} is of another model than the recipe's: a run can start from it if the two differ only in \
-         f0_decision_ms, encoder.look_ahead_frames and by more condition.frame_channels; `falsetto inspect` shows its sizes"
+        "bank {bank} is of another model than the recipe's: a run can start from it if sample rate, hop, pre-emphasis, \
+         excitation and decoder are alike; `falsetto inspect` shows its sizes"
     )]
     Inherit {
         /// Its name.

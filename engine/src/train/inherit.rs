@@ -10,10 +10,12 @@ const EMBEDDING: &str = "singers.embedding";
 
 /// Sets fresh `parameters` of the recipe's model to what the bank knows.
 ///
-/// The models may differ in how far they hear ahead (`f0_decision_ms`, `look_ahead_frames`) and the recipe's
-/// `frame_channels` may be more: then the new channels count for nothing at first, so that the network does what the
-/// bank's did. Singers are matched by name, their emphasis taken back; one that the bank does not have starts from the
-/// mean of those that it has.
+/// The models' decoders must be alike. If encoders and frame networks are as well, all is taken over: the models may then
+/// still differ in how far they hear ahead (`f0_decision_ms`, `look_ahead_frames`) and the recipe's `frame_channels` and
+/// `period_taps` may be more, where the new channels count for nothing at first, so that the network does what the bank's did. Singers are
+/// matched by name, their emphasis taken back; one that the bank does not have starts from the mean of those that it has.
+///
+/// If they are not alike, the decoder's layers alone are taken over: how sound goes on, but not who sings what.
 pub(crate) fn inherit(
     parameters: &Parameters,
     recipe: &Recipe,
@@ -21,27 +23,47 @@ pub(crate) fn inherit(
     bank: &VoiceBank,
 ) -> Result<(), TrainError> {
     let card = bank.card();
-    if with_free_sizes_of(&card.model, &recipe.model) != recipe.model
-        || card.model.condition.frame_channels > recipe.model.condition.frame_channels
-    {
+    let (old, new) = (&card.model, &recipe.model);
+    if with_front_of(old, new) != *new || old.condition.period_taps > new.condition.period_taps {
         return Err(TrainError::Inherit { bank: card.name.clone() });
     }
-    let old = tensor_specs(&card.model, card.singers.len());
-    for (new, old) in tensor_specs(&recipe.model, singers.len()).iter().zip(&old) {
-        let values = bank.tensor(&old.name);
-        let values = match new.name.as_str() {
+    let all =
+        with_free_sizes_of(old, new) == *new && old.condition.frame_channels <= new.condition.frame_channels;
+    let old_specs = tensor_specs(old, card.singers.len());
+    for new in tensor_specs(new, singers.len()) {
+        let name = new.name.as_str();
+        // The mean is the audio's, not learnt.
+        if name == "encoder.mel_mean" || !(all || is_of_the_layers(name)) {
+            continue;
+        }
+        let Some(old) = old_specs.iter().find(|old| old.name == name) else { continue };
+        let values = bank.tensor(name);
+        let values = match name {
             EMBEDDING => embeddings(singers, bank),
-            // Of the audio, not of what was learnt.
-            "encoder.mel_mean" => continue,
             _ if new.shape == old.shape => values.to_vec(),
             name => {
                 let fresh: Vec<f32> = parameters.get(name)?.flatten_all()?.to_vec1()?;
                 grown(&fresh, &new.shape, values, &old.shape)
             }
         };
-        parameters.set(&new.name, &values)?;
+        parameters.set(name, &values)?;
     }
     Ok(())
+}
+
+/// Whether a tensor has to do with neither the latent nor the frame network's output.
+fn is_of_the_layers(name: &str) -> bool {
+    name.starts_with("decoder.") || name == "condition.bias" || name == "prior.bias"
+}
+
+/// `old` with everything up to the frame network's output taken from `new`.
+fn with_front_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
+    let mut model = with_free_sizes_of(old, new);
+    model.encoder = new.encoder.clone();
+    model.latent_size = new.latent_size;
+    model.singer_embedding_size = new.singer_embedding_size;
+    model.condition.frame_layers = new.condition.frame_layers;
+    model
 }
 
 /// `old` with the sizes that may differ taken from `new`.
@@ -49,6 +71,7 @@ fn with_free_sizes_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
     let mut model = old.clone();
     model.f0_decision_ms = new.f0_decision_ms;
     model.condition.frame_channels = new.condition.frame_channels;
+    model.condition.period_taps = new.condition.period_taps;
     if let (
         EncoderConfig::Mel { look_ahead_frames, .. },
         EncoderConfig::Mel { look_ahead_frames: new_frames, .. },

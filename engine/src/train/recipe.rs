@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::voice::{Arithmetic, ConfigError, ModelConfig, Sampling};
+use crate::voice::{Arithmetic, ConfigError, EncoderConfig, ModelConfig, Sampling};
 
 /// A training recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,19 @@ pub struct TrainingConfig {
     pub tritone_step: u64,
     /// See `tritone_step`.
     pub tritone_bits: f32,
+    /// The spectrum that the frame network is taught beside the samples (mel encoder only).
+    pub spectrum: Option<SpectrumConfig>,
+}
+
+/// Teaching of the encoder and the frame network alone: segments of which only the log-mel frames are predicted, from the
+/// latent, the singer and what else the frame network is told. They cost next to nothing beside those of samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpectrumConfig {
+    /// Weight of the mean absolute error (half nepers of power) beside the nats of a sample.
+    pub weight: f32,
+    /// Segments of one step, beside those of samples.
+    pub segments: usize,
 }
 
 /// What is done to the audio before it is shown to the network.
@@ -231,6 +244,14 @@ impl Recipe {
             || lapses.iter().any(|lapses| !(0.0..=100.0).contains(lapses))
         {
             return refuse("augment.code_noise must be 0 to 128, the lapses per second 0 to 100");
+        }
+        if let Some(spectrum) = &training.spectrum {
+            if !matches!(self.model.encoder, EncoderConfig::Mel { .. }) {
+                return refuse("training.spectrum needs a mel encoder");
+            }
+            if spectrum.segments == 0 || !(0.0..=1_000.0).contains(&spectrum.weight) {
+                return refuse("training.spectrum.segments must be at least 1, weight 0 to 1000");
+            }
         }
         if let Some(rounds) = &self.backtranslation
             && (rounds.every_steps == 0

@@ -21,9 +21,9 @@ use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
 use super::score::{mean_bits, scored_samples, validation_cuts};
 use crate::files::{Encoding, Sound};
 use crate::model::random::Generator;
-use crate::model::{Confusion, Decoder, Parameters, encode};
+use crate::model::{Confusion, Decoder, Parameters, Spectrum, encode};
 use crate::stream::{Settings, convert};
-use crate::voice::{Card, FORMAT_VERSION, Singer, VoiceBank};
+use crate::voice::{Card, EncoderConfig, FORMAT_VERSION, Singer, VoiceBank};
 
 /// What is told after every step.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,7 @@ pub struct Trainer<'a> {
     adam: Adam,
     confusion: Confusion,
     confusion_adam: Adam,
+    spectrum: Option<(Spectrum, Adam)>,
     /// Running average of the parameters, which the bank is made of.
     average: BTreeMap<String, Vec<f32>>,
     /// Phase II: the round that is going on.
@@ -111,6 +112,7 @@ impl<'a> Trainer<'a> {
             adam: Adam::default(),
             confusion: Confusion::new(recipe.model.latent_size, singers, seed ^ 0xC0F)?,
             confusion_adam: Adam::default(),
+            spectrum: spectrum_of(recipe)?,
             round: None,
             step: 0,
             points: Vec::new(),
@@ -141,13 +143,13 @@ impl<'a> Trainer<'a> {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let (bits, accuracy) = self.train_step()?;
+            let losses = self.train_step()?;
             self.step += 1;
-            recent.add(bits, accuracy);
+            recent.add(losses);
             progress(Progress {
                 step: self.step,
                 steps: training.steps,
-                bits,
+                bits: losses.bits,
                 validation_bits: self.points.last().map(|point| point.validation_bits),
                 tritone_bits: self.points.last().map(|point| point.tritone_bits),
             });
@@ -156,7 +158,10 @@ impl<'a> Trainer<'a> {
                 let samples = recent.steps * samples_per_step(self.recipe) as u64;
                 let rate = samples as f32 / started.elapsed().as_secs_f32();
                 let mut point = self.validate()?;
-                (point.train_bits, point.confusion_accuracy) = recent.take();
+                let losses = recent.take();
+                point.train_bits = losses.bits;
+                point.confusion_accuracy = losses.confusion_accuracy;
+                point.spectrum_distance = losses.spectrum_distance;
                 point.samples_per_second = rate;
                 self.points.push(point);
                 self.save(true)?;
@@ -199,24 +204,39 @@ impl<'a> Trainer<'a> {
         Ok(sung.map(|sung| Round { number, weights, sung }))
     }
 
-    /// One step: reconstruction, and the classifier against the encoder. Returns bits per sample and the classifier's
-    /// accuracy.
-    fn train_step(&mut self) -> Result<(f32, f32), TrainError> {
+    /// One step: reconstruction, and the classifier against the encoder.
+    fn train_step(&mut self) -> Result<Losses, TrainError> {
         let training = &self.recipe.training;
         let phase_one = SungByBlends::default();
         let sung = self.round.as_ref().map_or(&phase_one, |round| &round.sung);
         let batch = self.batcher.training(self.step, sung)?;
-        let latent = self.noisy(&encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?)?;
+        let latent = self.noisy(&encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?, 0)?;
         let decoder = Decoder::new(&self.recipe.model, &self.parameters);
         let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
         let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
 
+        // What the classifier hears: the many segments of spectra where there are such.
+        let (latent, singers, distance) = match (&self.spectrum, &training.spectrum) {
+            (Some((spectrum, _)), Some(config)) => {
+                let batch = self.batcher.spectra(self.step, config.segments, sung)?;
+                let latent = encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?;
+                let latent = self.noisy(&latent, SPECTRUM_LATENT_SEED)?;
+                let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
+                (latent, batch.singers, Some(spectrum.distance(&frames, &batch.spectrum)?))
+            }
+            _ => (latent, batch.decoder_input.singers, None),
+        };
         let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
         let strength = f64::from(training.confusion) * warm_up;
         let logits = self.confusion.logits(&latent, strength)?;
-        let singers = Tensor::new(batch.decoder_input.singers.as_slice(), &Device::Cpu)?;
+        let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
         let accuracy = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?.mean_all()?;
-        let loss = (&nats + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
+        let mut loss = (&nats + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
+        let mut spectrum_distance = 0.0;
+        if let (Some(distance), Some(config)) = (&distance, &training.spectrum) {
+            loss = (loss + (distance * f64::from(config.weight))?)?;
+            spectrum_distance = distance.to_scalar::<f32>()?;
+        }
 
         let bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
         if !bits.is_finite() {
@@ -224,21 +244,20 @@ impl<'a> Trainer<'a> {
         }
         let gradients = loss.backward()?;
         let rate = self.recipe.learning_rate(self.step);
-        self.adam.step(&self.parameters, &gradients, rate, training.gradient_norm)?;
-        self.confusion_adam.step(
-            &self.confusion.parameters,
-            &gradients,
-            CONFUSION_RATE,
-            training.gradient_norm,
-        )?;
+        let norm = training.gradient_norm;
+        self.adam.step(&self.parameters, &gradients, rate, norm)?;
+        self.confusion_adam.step(&self.confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
+        if let Some((spectrum, adam)) = &mut self.spectrum {
+            adam.step(&spectrum.parameters, &gradients, rate, norm)?;
+        }
         self.update_average()?;
-        Ok((bits, accuracy.to_scalar::<f32>()?))
+        Ok(Losses { bits, confusion_accuracy: accuracy.to_scalar::<f32>()?, spectrum_distance })
     }
 
-    /// The latent with the recipe's noise.
-    fn noisy(&self, latent: &Tensor) -> Result<Tensor, TrainError> {
+    /// The latent with the recipe's noise, another for each purpose.
+    fn noisy(&self, latent: &Tensor, purpose: u64) -> Result<Tensor, TrainError> {
         let deviation = self.recipe.training.latent_noise;
-        let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED, self.step);
+        let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED ^ purpose, self.step);
         let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
         Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
     }
@@ -293,6 +312,9 @@ impl<'a> Trainer<'a> {
         let mut checkpoint = Checkpoint::default();
         checkpoint.put("model", &self.parameters, &self.adam)?;
         checkpoint.put("confusion", &self.confusion.parameters, &self.confusion_adam)?;
+        if let Some((spectrum, adam)) = &self.spectrum {
+            checkpoint.put("spectrum", &spectrum.parameters, adam)?;
+        }
         for (name, values) in &self.average {
             checkpoint.tensors.insert(format!("average.{name}"), values.clone());
         }
@@ -404,6 +426,9 @@ impl<'a> Trainer<'a> {
         checkpoint
             .take("confusion", &self.confusion.parameters, &mut self.confusion_adam)
             .map_err(content)?;
+        if let Some((spectrum, adam)) = &mut self.spectrum {
+            checkpoint.take("spectrum", &spectrum.parameters, adam).map_err(content)?;
+        }
         for (name, average) in &mut self.average {
             let saved = checkpoint.tensors.get(&format!("average.{name}"));
             *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
@@ -428,6 +453,19 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// Keeps the latent's noise apart from the draws of the batches.
 const LATENT_SEED: u64 = 0x1A7E;
+/// The noise of the latents that spectra are predicted from.
+const SPECTRUM_LATENT_SEED: u64 = 0x59EC << 32;
+
+/// The map to spectra, if the recipe asks for it.
+fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> {
+    let (EncoderConfig::Mel { mels, .. }, Some(_)) = (&recipe.model.encoder, &recipe.training.spectrum)
+    else {
+        return Ok(None);
+    };
+    let channels = recipe.model.condition.frame_channels;
+    let spectrum = Spectrum::new(channels, *mels, recipe.training.seed ^ 0x59EC)?;
+    Ok(Some((spectrum, Adam::default())))
+}
 
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;
@@ -438,25 +476,32 @@ fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {
     Sha256::digest(facts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What a step's batch was worth before it.
+#[derive(Clone, Copy, Default)]
+struct Losses {
+    bits: f32,
+    confusion_accuracy: f32,
+    spectrum_distance: f32,
+}
+
 /// Means since the last validation.
 #[derive(Default)]
 struct Recent {
     steps: u64,
-    bits: f64,
-    accuracy: f64,
+    sums: [f64; 3],
 }
 
 impl Recent {
-    fn add(&mut self, bits: f32, accuracy: f32) {
+    fn add(&mut self, losses: Losses) {
         self.steps += 1;
-        self.bits += f64::from(bits);
-        self.accuracy += f64::from(accuracy);
+        let losses = [losses.bits, losses.confusion_accuracy, losses.spectrum_distance];
+        self.sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += f64::from(loss));
     }
 
-    fn take(&mut self) -> (f32, f32) {
+    fn take(&mut self) -> Losses {
         let steps = self.steps.max(1) as f64;
-        let means = ((self.bits / steps) as f32, (self.accuracy / steps) as f32);
+        let [bits, confusion_accuracy, spectrum_distance] = self.sums.map(|sum| (sum / steps) as f32);
         *self = Self::default();
-        means
+        Losses { bits, confusion_accuracy, spectrum_distance }
     }
 }

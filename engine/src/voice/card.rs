@@ -86,7 +86,8 @@ pub enum Arithmetic {
     Int8,
 }
 
-/// How a code is drawn from the softmax: logits are scaled by a sharpness, improbable codes dropped.
+/// How a code is drawn from the softmax: logits are scaled by a sharpness, improbable codes dropped; and what is done to the
+/// sound after that.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
@@ -96,11 +97,14 @@ pub struct Sampling {
     pub unvoiced_sharpness: f32,
     /// Codes below this probability are never drawn.
     pub floor_probability: f32,
+    /// Weight of the [`Comb`](crate::signal::comb::Comb) on what is sung, 0 to 1; 0 is none.
+    #[serde(default)]
+    pub comb: f32,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { voiced_sharpness: 1.6, unvoiced_sharpness: 1.1, floor_probability: 0.002 }
+        Self { voiced_sharpness: 1.6, unvoiced_sharpness: 1.1, floor_probability: 0.002, comb: 0.0 }
     }
 }
 
@@ -130,6 +134,7 @@ impl Card {
         check_range("loudest", self.loudest, LOUDNESS_FLOOR, LOUDNESS_CEILING)?;
         check_range("sampling.voiced_sharpness", self.sampling.voiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;
+        check_range("sampling.comb", self.sampling.comb, 0.0, 1.0)?;
         // The likeliest of 256 codes has at least 1/256, so such a floor can never drop them all.
         check_range(
             "sampling.floor_probability",

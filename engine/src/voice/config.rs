@@ -38,6 +38,11 @@ fn default_f0_decision_ms() -> u32 {
     20
 }
 
+/// The same of [`ConditionConfig::frame_layers`] and of the mel encoder's `dilation_base`.
+fn one() -> usize {
+    1
+}
+
 /// Extra conditioning of the decoder, each switchable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,8 +53,14 @@ pub struct ConditionConfig {
     pub loudness: bool,
     /// Harmonics of the running F0 phase (sine and cosine each) added to the decoder's input; 0 switches it off.
     pub excitation_harmonics: usize,
+    /// Past samples around one F0 period ago, added to the decoder's input and given to the prior; odd, 0 switches it off.
+    #[serde(default)]
+    pub period_taps: usize,
     /// Width of the frame network between `[latent, f0, loudness, singer]` and the decoder's layers.
     pub frame_channels: usize,
+    /// Layers of the frame network (tanh).
+    #[serde(default = "one")]
+    pub frame_layers: usize,
 }
 
 /// The encoder: which network turns the take into latent frames.
@@ -64,6 +75,9 @@ pub enum EncoderConfig {
         channels: usize,
         /// Hidden layers (kernel 3, ReLU); the latent layer (kernel 2, tanh) comes on top.
         layers: usize,
+        /// The first hidden layer's taps are adjacent frames; each further one's lie so many times farther apart.
+        #[serde(default = "one")]
+        dilation_base: usize,
         /// Frames after the current one that the latent may see.
         look_ahead_frames: usize,
     },
@@ -148,17 +162,22 @@ impl ModelConfig {
         within("singer_embedding_size", self.singer_embedding_size, 1, 1_024)?;
         within("f0_decision_ms", self.f0_decision_ms as usize, 0, 100)?;
         within("condition.excitation_harmonics", self.condition.excitation_harmonics, 0, 64)?;
+        within("condition.period_taps", self.condition.period_taps, 0, 15)?;
         within("condition.frame_channels", self.condition.frame_channels, 1, 2_048)?;
+        within("condition.frame_layers", self.condition.frame_layers, 1, 8)?;
         if !(0.0..1.0).contains(&self.pre_emphasis) {
             return Err(ConfigError(format!("pre_emphasis is {}, must be in [0, 1)", self.pre_emphasis)));
         }
         match &self.encoder {
-            EncoderConfig::Mel { mels, channels, layers, look_ahead_frames } => {
+            EncoderConfig::Mel { mels, channels, layers, dilation_base, look_ahead_frames } => {
                 within("encoder.mels", *mels, 8, 128)?;
                 within("encoder.channels", *channels, 1, 1_024)?;
                 within("encoder.layers", *layers, 1, 16)?;
-                // The stack itself reads 2 layers + 1 frames of the past; more look-ahead than that would skip frames.
-                within("encoder.look_ahead_frames", *look_ahead_frames, 0, 2 * layers + 1)?;
+                within("encoder.dilation_base", *dilation_base, 1, 4)?;
+                let past = mel_past_frames(*layers, *dilation_base);
+                within("encoder's frames of the past", past, 1, 500)?;
+                // More look-ahead than the stack reads of the past would skip frames.
+                within("encoder.look_ahead_frames", *look_ahead_frames, 0, past)?;
             }
             EncoderConfig::Dilated { blocks, layers_per_block, channels, look_ahead } => {
                 within("encoder.blocks", *blocks, 1, 8)?;
@@ -198,8 +217,11 @@ impl ModelConfig {
                 return Err(ConfigError("a harmonic prior needs condition.f0 and condition.loudness".into()));
             }
         }
-        if self.condition.excitation_harmonics > 0 && !self.condition.f0 {
-            return Err(ConfigError("excitation_harmonics needs condition.f0".into()));
+        if self.condition.excitation_size() > 0 && !self.condition.f0 {
+            return Err(ConfigError("excitation_harmonics and period_taps need condition.f0".into()));
+        }
+        if self.condition.period_taps > 0 && self.condition.period_taps.is_multiple_of(2) {
+            return Err(ConfigError(format!("period_taps is {}, must be odd", self.condition.period_taps)));
         }
         Ok(())
     }
@@ -217,9 +239,18 @@ impl ModelConfig {
         self.decoder.layers() * 2 * self.decoder.residual_channels + self.decoder.head_channels
     }
 
-    /// Width of the prior's frame vector: reflection coefficients, sine weights, cosine weights, log-scale.
+    /// Width of the prior's frame vector: reflection coefficients, sine weights, cosine weights, log-scale, weights of
+    /// the taps one period ago.
     pub fn prior_size(&self) -> usize {
-        self.decoder.prior.map_or(0, |prior| prior.taps + 2 * prior.harmonics + 1)
+        let period_taps = self.condition.period_taps;
+        self.decoder.prior.map_or(0, |prior| prior.taps + 2 * prior.harmonics + 1 + period_taps)
+    }
+}
+
+impl ConditionConfig {
+    /// Width of the excitation: sines, cosines, taps one period ago.
+    pub fn excitation_size(&self) -> usize {
+        2 * self.excitation_harmonics + self.period_taps
     }
 }
 
@@ -238,4 +269,14 @@ impl DecoderConfig {
 /// Dilations 1, 2, 4, ... of each block, one block after the other.
 pub fn dilations(blocks: usize, layers_per_block: usize) -> Vec<usize> {
     (0..blocks).flat_map(|_| (0..layers_per_block).map(|layer| 1 << layer)).collect()
+}
+
+/// Distances between the taps of a mel encoder's hidden layers, first to last.
+pub fn mel_dilations(layers: usize, dilation_base: usize) -> impl Iterator<Item = usize> {
+    (0..layers).map(move |layer| dilation_base.pow(layer as u32))
+}
+
+/// Frames before the newest one that a mel encoder's latent depends on: its kernel-3 layers and the kernel-2 latent layer.
+pub fn mel_past_frames(layers: usize, dilation_base: usize) -> usize {
+    mel_dilations(layers, dilation_base).map(|dilation| 2 * dilation).sum::<usize>() + 1
 }

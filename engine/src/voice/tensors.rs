@@ -66,6 +66,10 @@ pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
     let frame_channels = config.condition.frame_channels;
     add("frame.weight".into(), &[frame_channels, config.frame_input_size()]);
     add("frame.bias".into(), &[frame_channels]);
+    for layer in 1..config.condition.frame_layers {
+        add(format!("frame.layers.{layer}.weight"), &[frame_channels, frame_channels]);
+        add(format!("frame.layers.{layer}.bias"), &[frame_channels]);
+    }
     add("condition.weight".into(), &[config.condition_size(), frame_channels]);
     add("condition.bias".into(), &[config.condition_size()]);
 
@@ -73,8 +77,9 @@ pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
     let (residual, skip, head) = (decoder.residual_channels, decoder.skip_channels, decoder.head_channels);
     add("decoder.input.current".into(), &[MU_LAW_CODES, residual]);
     add("decoder.input.previous".into(), &[MU_LAW_CODES, residual]);
-    if config.condition.excitation_harmonics > 0 {
-        add("decoder.excitation.weight".into(), &[residual, 2 * config.condition.excitation_harmonics]);
+    let excitation = config.condition.excitation_size();
+    if excitation > 0 {
+        add("decoder.excitation.weight".into(), &[residual, excitation]);
     }
     for layer in 0..decoder.layers() {
         // Rows 0..R give the tanh half, rows R..2R the sigmoid half of the gate; its bias is the condition's.

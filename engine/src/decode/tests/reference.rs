@@ -15,6 +15,8 @@ pub(super) struct Reference<'a> {
     past: Vec<Vec<Vec<f64>>>,
     codes: Vec<u8>,
     turns: f64,
+    /// Samples in the F0 period of the current sample.
+    period: f64,
     previous_f0: Option<f64>,
 }
 
@@ -45,7 +47,16 @@ fn sigmoid(x: f64) -> f64 {
 impl<'a> Reference<'a> {
     pub(super) fn new(config: &'a ModelConfig, arithmetic: Arithmetic, tensors: &'a Tensors) -> Self {
         let past = vec![Vec::new(); config.decoder.layers()];
-        Self { config, arithmetic, tensors, past, codes: Vec::new(), turns: 0.0, previous_f0: None }
+        Self {
+            config,
+            arithmetic,
+            tensors,
+            past,
+            codes: Vec::new(),
+            turns: 0.0,
+            period: 0.0,
+            previous_f0: None,
+        }
     }
 
     /// The product of a matrix of the layers or of the head, in the bank's arithmetic; the inputs' largest magnitude is
@@ -92,7 +103,10 @@ impl<'a> Reference<'a> {
             input.push(f64::from(frame.loudness));
         }
         input.extend(frame.singer.iter().map(|&v| f64::from(v)));
-        let u: Vec<f64> = self.affine("frame", &input).iter().map(|v| v.tanh()).collect();
+        let mut u: Vec<f64> = self.affine("frame", &input).iter().map(|v| v.tanh()).collect();
+        for layer in 1..self.config.condition.frame_layers {
+            u = self.affine(&format!("frame.layers.{layer}"), &u).iter().map(|v| v.tanh()).collect();
+        }
         let condition = self.affine("condition", &u);
         let prior = config.decoder.prior.map(|_| self.affine("prior", &u));
 
@@ -104,12 +118,26 @@ impl<'a> Reference<'a> {
         let mut logits = Vec::new();
         for (index, &code) in codes.iter().enumerate() {
             let here = f0 + slope * (index as f64 + 0.5 - hop / 2.0) / hop;
+            self.period = rate / here;
             let unit = 2.0_f64.powi(-32);
             self.turns = (self.turns + (here / rate / unit).round() * unit).fract();
             logits.extend(self.step(frame, &condition, prior.as_deref()));
             self.codes.push(code);
         }
         logits
+    }
+
+    /// What `of` a code was one period ago, and around it.
+    fn a_period_ago(&self, of: impl Fn(i64) -> f64) -> Vec<f64> {
+        let taps = self.config.condition.period_taps as i64;
+        let at = |back: i64| match self.codes.len() as i64 - back {
+            index if index < 0 => 0.0,
+            index => of(i64::from(self.codes[index as usize])),
+        };
+        let longest = f64::from(self.config.sample_rate_hz) / 40.0;
+        let lag = self.period.clamp((taps / 2 + 1) as f64, longest);
+        let taps = (0..taps).map(|tap| lag.floor() as i64 + taps / 2 - tap);
+        taps.map(|back| at(back) + lag.fract() * (at(back + 1) - at(back))).collect()
     }
 
     fn step(&mut self, frame: &Frame, condition: &[f64], prior: Option<&[f64]>) -> Vec<f64> {
@@ -122,9 +150,10 @@ impl<'a> Reference<'a> {
             (0..residual).map(|r| current[q1 * residual + r] + previous[q2 * residual + r]).collect();
         let wave = |k: usize, shift: f64| (TAU * (self.turns * k as f64 + shift).fract()).sin();
         let harmonics = self.config.condition.excitation_harmonics;
-        if harmonics > 0 && frame.voiced {
+        if self.config.condition.excitation_size() > 0 && frame.voiced {
             let sines = (1..=harmonics).map(|k| wave(k, 0.0));
-            let waves: Vec<f64> = sines.chain((1..=harmonics).map(|k| wave(k, 0.25))).collect();
+            let mut waves: Vec<f64> = sines.chain((1..=harmonics).map(|k| wave(k, 0.25))).collect();
+            waves.extend(self.a_period_ago(|code| (code as f64 + 0.5) / 128.0 - 1.0));
             for (h, e) in h.iter_mut().zip(self.times("decoder.excitation.weight", &waves)) {
                 *h += e;
             }
@@ -182,6 +211,10 @@ impl<'a> Reference<'a> {
                     let (sine, cosine) = (o[taps + k - 1], o[taps + harmonics + k - 1]);
                     mean += level * (sine * wave(k, 0.0) + cosine * wave(k, 0.25));
                 }
+            }
+            if frame.voiced {
+                let weights = &o[taps + 2 * harmonics + 1..];
+                mean += weights.iter().zip(self.a_period_ago(code_value)).map(|(w, v)| w * v).sum::<f64>();
             }
             let e = (level + 0.001).ln() + o[taps + 2 * harmonics].clamp(-5.0, 3.0) - 0.7;
             for (code, logit) in logits.iter_mut().enumerate() {

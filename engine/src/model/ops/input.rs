@@ -19,20 +19,20 @@ pub struct InputSizes {
     pub residual: usize,
     /// Skip channels, `S`.
     pub skip: usize,
-    /// Harmonics of the excitation, `K`.
-    pub harmonics: usize,
+    /// Width of the excitation, `E`.
+    pub excitation: usize,
 }
 
 impl InputSizes {
     fn pack(self) -> usize {
-        self.residual * (2 * MU_LAW_CODES + 2 * self.harmonics) + self.skip
+        self.residual * (2 * MU_LAW_CODES + self.excitation) + self.skip
     }
 }
 
 /// The state `(B, R+S, T)` before the first layer. `pack` is `input.current (256, R)`, `input.previous (256, R)`,
-/// `excitation.weight (R, 2K)`, `skip_bias (S)` one after the other. `codes (B, T+2)` are the segment's past:
-/// sample `t` reads `codes[t+1]` as the current and `codes[t]` as the previous code. `excitation (B, T, 2K)` holds
-/// the sines, then the cosines of the F0 phase, already zero where the take is unvoiced.
+/// `excitation.weight (R, E)`, `skip_bias (S)` one after the other. `codes (B, T+2)` are the segment's past:
+/// sample `t` reads `codes[t+1]` as the current and `codes[t]` as the previous code. `excitation (B, T, E)` is
+/// already zero where the take is unvoiced.
 ///
 /// # Errors
 /// Sizes that do not fit each other, or a pack that is not f32 or f64 on the CPU.
@@ -50,7 +50,7 @@ pub fn decoder_input(
         candle_core::bail!("decoder input: {} codes are too few for {} segments", codes.len(), sizes.batch)
     };
     check_length("decoder input", "the codes", codes.len(), sizes.batch * (samples + 2))?;
-    let features = 2 * sizes.harmonics;
+    let features = sizes.excitation;
     check_length("decoder input", "the excitation", excitation.len(), sizes.batch * samples * features)?;
     pack.contiguous()?.apply_op1(DecoderInput { sizes, samples, codes, excitation })
 }
@@ -75,11 +75,11 @@ impl DecoderInput {
     /// The tables' ends in the pack: current, previous, excitation.
     fn ends(&self) -> (usize, usize, usize) {
         let table = MU_LAW_CODES * self.sizes.residual;
-        (table, 2 * table, 2 * table + 2 * self.sizes.harmonics * self.sizes.residual)
+        (table, 2 * table, 2 * table + self.sizes.excitation * self.sizes.residual)
     }
 
     fn forward<T: Real>(&self, pack: &[T]) -> Vec<T> {
-        let (residual, features, samples) = (self.sizes.residual, 2 * self.sizes.harmonics, self.samples);
+        let (residual, features, samples) = (self.sizes.residual, self.sizes.excitation, self.samples);
         let (current_end, previous_end, excitation_end) = self.ends();
         // One contiguous table of 256 entries a channel: each stays in the first cache while its channel is read.
         let current = transposed(&pack[..current_end], residual);
@@ -113,7 +113,7 @@ impl DecoderInput {
     }
 
     fn backward<T: Real>(&self, gradient: &[T]) -> Vec<T> {
-        let (residual, features, samples) = (self.sizes.residual, 2 * self.sizes.harmonics, self.samples);
+        let (residual, features, samples) = (self.sizes.residual, self.sizes.excitation, self.samples);
         let (current_end, previous_end, excitation_end) = self.ends();
         let excitation = T::constants(&self.excitation);
         let (batch, channels, _) = self.shape();

@@ -194,12 +194,12 @@ fn a_convolution_that_does_not_fit_is_refused() {
 
 #[test]
 fn the_input_of_the_decoder() {
-    for (samples, harmonics, all) in [(12, 2, true), (12, 0, true), (600, 3, false)] {
-        let sizes = InputSizes { batch: 3, residual: 2, skip: 3, harmonics };
+    for (samples, width, all) in [(12, 5, true), (12, 0, true), (600, 6, false)] {
+        let sizes = InputSizes { batch: 3, residual: 2, skip: 3, excitation: width };
         let mut noise = Noise(3);
         let codes = noise.codes(3 * (samples + 2));
-        let excitation = noise.constants(3 * samples * 2 * harmonics);
-        let pack = [noise.tensor(&[2 * (512 + 2 * harmonics) + 3], 1.0)];
+        let excitation = noise.constants(3 * samples * width);
+        let pack = [noise.tensor(&[2 * (512 + width) + 3], 1.0)];
         let op = |t: &[Tensor]| decoder_input(&t[0], codes.clone(), excitation.clone(), sizes);
         let w = flat(&pack[0]);
         let mut expected = Vec::new();
@@ -208,13 +208,13 @@ fn the_input_of_the_decoder() {
                 for t in 0..samples {
                     let code = |ago: usize| usize::from(codes[item * (samples + 2) + t + 2 - ago]);
                     expected.push(if channel < 2 {
-                        let weights = &w[1024 + channel * 2 * harmonics..];
-                        let features = &excitation[(item * samples + t) * 2 * harmonics..];
+                        let weights = &w[1024 + channel * width..];
+                        let features = &excitation[(item * samples + t) * width..];
                         w[code(1) * 2 + channel]
                             + w[512 + code(2) * 2 + channel]
-                            + (0..2 * harmonics).map(|k| weights[k] * f64::from(features[k])).sum::<f64>()
+                            + (0..width).map(|k| weights[k] * f64::from(features[k])).sum::<f64>()
                     } else {
-                        w[1024 + 4 * harmonics + channel - 2]
+                        w[1024 + 2 * width + channel - 2]
                     });
                 }
             }

@@ -8,6 +8,7 @@ use crate::decode::{Decoder, DecoderWeights, FrameInput};
 use crate::signal::analysis::Analyzer;
 use crate::signal::emphasis::DeEmphasis;
 use crate::signal::loudness::mean_square;
+use crate::signal::comb::Comb;
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::stream::Encoder;
@@ -23,6 +24,7 @@ pub(super) struct Networks {
     de_emphasis: DeEmphasis,
     /// None where the decoder is not told F0, so that nobody knows what it sings at.
     low_cut: Option<LowCut>,
+    comb: Option<Comb>,
     settings: Settings,
     /// The singer's embedding as it was last set.
     embedding: Box<[f32]>,
@@ -87,6 +89,7 @@ impl Networks {
         let latent_hops = encoder.look_ahead_hops() + if reads_mel { analysis_hops } else { 0 };
         let look_ahead_hops = latent_hops.max(analysis_hops);
         let latent = vec![0.0; model.latent_size].into_boxed_slice();
+        let comb = bank.card().sampling.comb;
         let mut networks = Self {
             bank: Arc::clone(bank),
             analyzer,
@@ -95,6 +98,8 @@ impl Networks {
             decoder,
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
+            comb: (model.condition.f0 && comb > 0.0)
+                .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
             settings,
             embedding: vec![0.0; model.singer_embedding_size].into(),
             range: PitchRange::default(),
@@ -155,6 +160,9 @@ impl Middle for Networks {
         if let Some(low_cut) = &mut self.low_cut {
             low_cut.reset();
         }
+        if let Some(comb) = &mut self.comb {
+            comb.reset();
+        }
         self.gain = 1.0;
         self.squeal = SquealGuard::default();
         self.hops = 0;
@@ -207,6 +215,9 @@ impl Middle for Networks {
         }
         if let Some(low_cut) = &mut self.low_cut {
             low_cut.process(output, frame.f0_hz, frame.voiced);
+        }
+        if let Some(comb) = &mut self.comb {
+            comb.process(output, frame.f0_hz, frame.voiced);
         }
         // A loudness is two thirds of the logarithm of an amplitude.
         self.amplify(output, (1.5 * excess).exp());

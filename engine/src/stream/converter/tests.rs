@@ -58,7 +58,14 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
         f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 3,
-        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 2, frame_channels: 8 },
+        condition: ConditionConfig {
+            f0: true,
+            loudness: true,
+            excitation_harmonics: 2,
+            period_taps: 0,
+            frame_channels: 8,
+            frame_layers: 1,
+        },
         encoder,
         decoder: DecoderConfig {
             blocks: 1,
@@ -75,7 +82,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
 fn encoders() -> [EncoderConfig; 3] {
     let look_ahead = DilatedLookAhead::Samples(700);
     [
-        EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, look_ahead_frames: 1 },
+        EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 },
         EncoderConfig::Dilated { blocks: 1, layers_per_block: 10, channels: 4, look_ahead },
         EncoderConfig::Strided { strides: vec![4, 8], channels: 6 },
     ]

@@ -2,6 +2,7 @@
 
 use super::product::{Matrix, relu};
 use crate::decode::tanh_f64;
+use crate::voice::{mel_dilations, mel_past_frames};
 
 /// Taps of a hidden layer.
 const TAPS: usize = 3;
@@ -16,24 +17,35 @@ pub(super) struct Mel {
     row: Vec<f32>,
 }
 
-/// A convolution over the last frames; its input's history is `[taps, inputs]`, oldest first.
+/// A convolution over the last frames; its input's history is `[(taps - 1) dilation + 1, inputs]`, oldest first.
 struct Layer {
     inputs: usize,
+    dilation: usize,
     matrix: Matrix,
     bias: Vec<f32>,
+    /// What the taps read, `[taps, inputs]`.
+    read: Vec<f32>,
     history: Vec<f32>,
     /// The history after endless silence.
     silent_history: Vec<f32>,
 }
 
 impl Layer {
-    fn new(inputs: usize, outputs: usize, taps: usize, weight: &[f32], bias: &[f32]) -> Self {
-        // Packed in the order of the history: tap by tap, input by input.
-        let matrix = Matrix::new(taps * inputs, outputs, |output, at| {
+    fn new(inputs: usize, (taps, dilation): (usize, usize), weight: &[f32], bias: &[f32]) -> Self {
+        // Packed in the order of what is read: tap by tap, input by input.
+        let matrix = Matrix::new(taps * inputs, bias.len(), |output, at| {
             weight[(output * inputs + at % inputs) * taps + at / inputs]
         });
-        let history = vec![0.0; taps * inputs];
-        Self { inputs, matrix, bias: bias.to_vec(), silent_history: history.clone(), history }
+        let history = vec![0.0; ((taps - 1) * dilation + 1) * inputs];
+        Self {
+            inputs,
+            dilation,
+            matrix,
+            bias: bias.to_vec(),
+            read: vec![0.0; taps * inputs],
+            silent_history: history.clone(),
+            history,
+        }
     }
 
     /// Takes its input from the front of `row` and writes its output there; returns the output's width.
@@ -42,9 +54,11 @@ impl Layer {
         self.history.copy_within(inputs.., 0);
         let newest = self.history.len() - inputs;
         self.history[newest..].copy_from_slice(&row[..inputs]);
+        let taps = self.history.chunks_exact(inputs).step_by(self.dilation);
+        self.read.chunks_exact_mut(inputs).zip(taps).for_each(|(read, tap)| read.copy_from_slice(tap));
         let output = &mut row[..self.bias.len()];
         output.copy_from_slice(&self.bias);
-        self.matrix.add_to(&self.history, 0, output);
+        self.matrix.add_to(&self.read, 0, output);
         output.len()
     }
 }
@@ -53,27 +67,27 @@ impl Mel {
     pub fn new<'a>(
         mels: usize,
         channels: usize,
-        layers: usize,
+        (layers, dilation_base): (usize, usize),
         latent_size: usize,
         tensor: &dyn Fn(&str) -> &'a [f32],
     ) -> Self {
         let mut stack = Vec::new();
         let mut inputs = mels + 1;
-        for layer in 0..layers {
+        for (layer, dilation) in mel_dilations(layers, dilation_base).enumerate() {
             let weight = tensor(&format!("encoder.layers.{layer}.weight"));
             let bias = tensor(&format!("encoder.layers.{layer}.bias"));
-            stack.push(Layer::new(inputs, channels, TAPS, weight, bias));
+            stack.push(Layer::new(inputs, (TAPS, dilation), weight, bias));
             inputs = channels;
         }
         let (weight, bias) = (tensor("encoder.latent.weight"), tensor("encoder.latent.bias"));
-        stack.push(Layer::new(inputs, latent_size, LATENT_TAPS, weight, bias));
+        stack.push(Layer::new(inputs, (LATENT_TAPS, 1), weight, bias));
         let width = channels.max(latent_size).max(mels + 1);
         let mut mel = Self { layers: stack, row: vec![0.0; width] };
 
         let mut silence = vec![0.0; mels + 1];
         silence[mels] = SILENT_LOUDNESS;
-        // Each layer is steady once its input has been so for as many frames as it has taps.
-        for _ in 0..TAPS * (layers + 1) {
+        // Each layer is steady once its input has been so for as many frames as it reads.
+        for _ in 0..=mel_past_frames(layers, dilation_base) {
             mel.push(&silence);
         }
         for layer in &mut mel.layers {

@@ -11,7 +11,14 @@ fn config(encoder: EncoderConfig, hop_samples: usize) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 2,
-        condition: ConditionConfig { f0: false, loudness: false, excitation_harmonics: 0, frame_channels: 1 },
+        condition: ConditionConfig {
+            f0: false,
+            loudness: false,
+            excitation_harmonics: 0,
+            period_taps: 0,
+            frame_channels: 1,
+            frame_layers: 1,
+        },
         encoder,
         decoder: DecoderConfig {
             blocks: 1,
@@ -181,15 +188,16 @@ fn strided_equals_the_whole_signal() {
 
 #[test]
 fn mel_equals_the_whole_signal_after_endless_silence() {
-    for (layers, look_ahead_frames) in [(1, 0), (3, 1), (4, 3)] {
-        let encoder = EncoderConfig::Mel { mels: 9, channels: 18, layers, look_ahead_frames };
+    for (layers, dilation_base, look_ahead_frames) in [(1, 1, 0), (3, 1, 1), (4, 1, 3), (3, 2, 0), (2, 3, 5)]
+    {
+        let encoder = EncoderConfig::Mel { mels: 9, channels: 18, layers, dilation_base, look_ahead_frames };
         let bank = VoiceBank::random(config(encoder, 16), 1, 5).unwrap();
         let mut encoder = Encoder::new(&bank.card().model, |name| bank.tensor(name));
         assert_eq!((encoder.input_size(), encoder.look_ahead_hops()), (10, look_ahead_frames));
 
         let frames = numbers(10 * 14);
         // So much silence before it that the zeros before that are out of reach.
-        let silent = 3 * (layers + 1);
+        let silent = 3 * (1 + (0..layers).map(|layer| dilation_base.pow(layer as u32)).sum::<usize>());
         let mut x: Signal = vec![vec![0.0; silent]; 10];
         x[9].fill(-2.5);
         for frame in frames.chunks_exact(10) {
@@ -198,7 +206,9 @@ fn mel_equals_the_whole_signal_after_endless_silence() {
             }
         }
         for layer in 0..layers {
-            x = relu(&convolve(&x, &bank, &format!("encoder.layers.{layer}"), 1, &[-2, -1, 0]));
+            let dilation = (dilation_base as i64).pow(layer as u32);
+            let taps = [-2 * dilation, -dilation, 0];
+            x = relu(&convolve(&x, &bank, &format!("encoder.layers.{layer}"), 1, &taps));
         }
         let latent = map(&convolve(&x, &bank, "encoder.latent", 1, &[-1, 0]), f64::tanh);
         let expected = pool(&latent, 1).split_off(silent + look_ahead_frames);
@@ -212,7 +222,8 @@ fn mel_equals_the_whole_signal_after_endless_silence() {
 
 #[test]
 fn mel_is_steady_in_silence_from_the_start() {
-    let encoder = EncoderConfig::Mel { mels: 9, channels: 18, layers: 3, look_ahead_frames: 0 };
+    let encoder =
+        EncoderConfig::Mel { mels: 9, channels: 18, layers: 3, dilation_base: 1, look_ahead_frames: 0 };
     let bank = VoiceBank::random(config(encoder, 16), 1, 6).unwrap();
     let mut encoder = Encoder::new(&bank.card().model, |name| bank.tensor(name));
     let mut silence = [0.0; 10];

@@ -15,8 +15,21 @@ fn tiny_config() -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 3,
-        condition: ConditionConfig { f0: true, loudness: true, excitation_harmonics: 2, frame_channels: 4 },
-        encoder: EncoderConfig::Mel { mels: 40, channels: 4, layers: 2, look_ahead_frames: 1 },
+        condition: ConditionConfig {
+            f0: true,
+            loudness: true,
+            excitation_harmonics: 2,
+            period_taps: 0,
+            frame_channels: 4,
+            frame_layers: 1,
+        },
+        encoder: EncoderConfig::Mel {
+            mels: 40,
+            channels: 4,
+            layers: 2,
+            dilation_base: 1,
+            look_ahead_frames: 1,
+        },
         decoder: DecoderConfig {
             blocks: 1,
             layers_per_block: 2,
