@@ -92,8 +92,8 @@ impl Decoder {
 
     /// The same on a given instruction set, for measurements; one that is missing is replaced by [`Isa::Scalar`].
     pub fn with_isa(weights: Arc<DecoderWeights>, sampling: Sampling, isa: Isa) -> Self {
-        let state = State::new(&weights);
         let isa = if isa.is_available() { isa } else { Isa::Scalar };
+        let state = State::new(&weights, isa);
         // A card is only text: what it says must not turn the softmax upside down or into something that is no number.
         let sharpness = |value: f32| if value > 0.0 { value.min(1_000.0) } else { 0.0 };
         let sampling = Sampling {

@@ -310,7 +310,8 @@ fn a_run_that_starts_from_a_bank_knows_what_it_knows() {
     assert!((distance(&begun) / distance(&bank) - 0.5).abs() < 1e-3);
 
     // Another encoder: how sound goes on is taken over, the rest begins anew.
-    let other = recipe(folder.path(), |text| text.replace("mels = 20, channels = 16", "mels = 20, channels = 20"));
+    let other =
+        recipe(folder.path(), |text| text.replace("mels = 20, channels = 16", "mels = 20, channels = 20"));
     let stop = AtomicBool::new(true);
     let out = folder.path().join("encoder");
     let mut trainer = Trainer::new(&other, &corpus, &out, Some(&bank)).unwrap();

@@ -3,8 +3,7 @@
 //! Sums of bytes are exact integers, so any instruction set may add them in any order. The formulas are in the numeric
 //! specification ([`super`]).
 
-use super::lanes::{Block, LANES, Lanes, flat};
-use super::math::max_lanes;
+use super::lanes::{Block, Isa, LANES, Lanes, flat};
 
 /// Largest magnitude of a byte.
 const LARGEST: f32 = 127.0;
@@ -20,7 +19,7 @@ pub(super) trait Arithmetic: 'static {
     /// What rows of weights are worth.
     type Rows: Send + Sync;
     /// Sixteen activations.
-    type Slot: Copy + Default + Send + Sync;
+    type Slot: Copy + Send + Sync;
     /// What a vector of activations is worth.
     type Scale: Copy + Default + Send + Sync;
     /// Sixteen running sums.
@@ -34,6 +33,8 @@ pub(super) trait Arithmetic: 'static {
         order: &mut dyn Iterator<Item = (usize, usize)>,
     ) -> (Box<[Self::Cell]>, Self::Rows);
 
+    /// Sixteen activations of 0, as [`Arithmetic::put`] writes them with this instruction set.
+    fn silence(isa: Isa) -> Self::Slot;
     /// Activations of a vector whose magnitudes are at most `bound`, or anything.
     fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [Self::Slot])
     -> Self::Scale;
@@ -91,6 +92,9 @@ impl Arithmetic for Single {
         (order.map(cell).collect(), ())
     }
 
+    fn silence(_isa: Isa) -> Block {
+        Block::default()
+    }
     #[inline(always)]
     fn put<L: Lanes>(_lanes: L, values: &[Block], _bound: Option<f32>, slots: &mut [Block]) {
         slots.copy_from_slice(values);
@@ -139,9 +143,9 @@ pub(super) struct Int8;
 #[derive(Clone, Copy)]
 pub(super) struct ByteCell([i8; 4 * LANES]);
 
-/// Sixteen activations.
+/// Sixteen activations, as [`Lanes::store_rounded`] writes them.
 #[repr(C, align(16))]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct ByteSlot([i8; LANES]);
 
 /// What a matrix's rows are worth.
@@ -195,6 +199,9 @@ impl Arithmetic for Int8 {
         (order.map(cell).collect(), ByteRows { scales: scales.into(), offsets: offsets.into() })
     }
 
+    fn silence(isa: Isa) -> ByteSlot {
+        ByteSlot([isa.silent_byte(); LANES])
+    }
     #[inline(always)]
     fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [ByteSlot]) -> f32 {
         let largest = match bound {
@@ -204,7 +211,7 @@ impl Arithmetic for Int8 {
                 for value in values {
                     largest = lanes.max_abs(largest, lanes.load(&value.0));
                 }
-                max_lanes(lanes, largest)
+                lanes.largest(largest)
             }
         };
         let factor = if largest > SMALLEST { LARGEST / largest } else { 0.0 };
@@ -255,23 +262,26 @@ impl Arithmetic for Int8 {
 /// Vectors of activations, each of so many blocks: a layer's past, or what the next product reads.
 pub(super) struct Vectors<A: Arithmetic> {
     blocks: usize,
+    silence: A::Slot,
     slots: Box<[A::Slot]>,
     scales: Box<[A::Scale]>,
 }
 
 impl<A: Arithmetic> Vectors<A> {
     /// `count` vectors of silence.
-    pub(super) fn silence(count: usize, blocks: usize) -> Self {
+    pub(super) fn silence(count: usize, blocks: usize, isa: Isa) -> Self {
+        let silence = A::silence(isa);
         Self {
             blocks,
-            slots: vec![A::Slot::default(); count * blocks].into(),
+            silence,
+            slots: vec![silence; count * blocks].into(),
             scales: vec![A::Scale::default(); count].into(),
         }
     }
 
     /// Back to silence.
     pub(super) fn clear(&mut self) {
-        self.slots.fill(A::Slot::default());
+        self.slots.fill(self.silence);
         self.scales.fill(A::Scale::default());
     }
 

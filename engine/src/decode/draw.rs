@@ -1,7 +1,7 @@
 //! From logits to a code.
 
 use super::lanes::{Block, LANES, Lanes, flat};
-use super::math::{exp2, max_lanes};
+use super::math::exp2;
 use super::weights::{CODE_BLOCKS, code_slot};
 
 /// Running sums of the sixteen lanes, lane 0 first; the last one is the total.
@@ -33,7 +33,7 @@ pub(super) fn draw<L: Lanes>(
     for block in &logits[1..] {
         largest = lanes.max(largest, lanes.load(&block.0));
     }
-    let largest = lanes.splat(max_lanes(lanes, largest));
+    let largest = lanes.splat(lanes.largest(largest));
     let factor = lanes.splat(sharpness * std::f32::consts::LOG2_E);
     let mut groups = lanes.splat(0.0);
     for (logit, weight) in logits.iter().zip(scratch.iter_mut()) {

@@ -78,6 +78,15 @@ impl Isa {
         }
     }
 
+    /// See [`Lanes::SILENCE`].
+    pub(super) fn silent_byte(self) -> i8 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::SILENCE,
+            _ => Scalar::SILENCE,
+        }
+    }
+
     /// Runs the task with this instruction set, or with plain Rust (and the same result) where it is missing.
     pub(super) fn run<T: Task>(self, task: T) -> T::Output {
         #[cfg(target_arch = "x86_64")]
@@ -120,6 +129,8 @@ pub(super) trait Lanes: Copy {
     type Quad: Copy;
     /// Samples whose delayed taps are computed in one pass over the weights (see `network`); no effect on any value.
     const AHEAD: usize;
+    /// How an activation of 0 is stored: what is added to all of them.
+    const SILENCE: i8 = 0;
 
     /// Runs the task in a function compiled for this instruction set.
     fn run<T: Task>(self, task: T) -> T::Output;
@@ -149,12 +160,25 @@ pub(super) trait Lanes: Copy {
     fn add_exponent(self, a: Self::F, shifted: Self::F) -> Self::F;
     /// `max(|a|, |b|)`
     fn max_abs(self, a: Self::F, b: Self::F) -> Self::F;
-    /// Rounds to integers, ties to even, and keeps the low bytes. Values must lie in [-127.5, 127.5].
+    /// The largest lane: lane `l` against `l + 8`, then `l + 4`, `l + 2` and `l + 1`, each as [`Lanes::max`] has it.
+    #[inline(always)]
+    fn largest(self, value: Self::F) -> f32 {
+        let mut v = [0.0; LANES];
+        self.store(value, &mut v);
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                v[lane] = if v[lane] > v[lane + half] { v[lane] } else { v[lane + half] };
+            }
+        }
+        v[0]
+    }
+    /// Rounds to integers, ties to even, and keeps the low bytes, [`Lanes::SILENCE`] added. Values must lie in
+    /// [-127.5, 127.5].
     fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]);
     /// Sums of nothing. `offsets` are -128 times the sums of each output's weights, for instruction sets that multiply
     /// activations as unsigned numbers, 128 too high.
     fn no_products(self, offsets: &[i32; LANES]) -> Self::I;
-    /// Four activations in [-127, 127].
+    /// Four activations, as they are stored.
     fn quad(self, activations: [i8; 4]) -> Self::Quad;
     /// Adds to each lane's sum the products of its four weights, in [-127, 127], with the four activations.
     fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, sums: Self::I) -> Self::I;
@@ -327,7 +351,7 @@ mod tests {
                     }
                     let mut activations = [0; 4];
                     for (at, byte) in activations.iter_mut().enumerate() {
-                        *byte = activation(pattern, 4 * quad + at);
+                        *byte = activation(pattern, 4 * quad + at).wrapping_add(L::SILENCE);
                     }
                     sums = lanes.dot(&cell, lanes.quad(activations), sums);
                 }
@@ -337,6 +361,7 @@ mod tests {
             }
             let mut rounded = [0; LANES];
             lanes.store_rounded(lanes.load(&ROUNDED), &mut rounded);
+            let rounded = rounded.map(|byte| byte.wrapping_sub(L::SILENCE));
             (products, rounded)
         }
     }

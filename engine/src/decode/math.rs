@@ -117,19 +117,6 @@ pub(super) fn sum_lanes<L: Lanes>(lanes: L, value: L::F) -> f32 {
     v[0]
 }
 
-/// Largest lane.
-#[inline(always)]
-pub(super) fn max_lanes<L: Lanes>(lanes: L, value: L::F) -> f32 {
-    let mut v = [0.0; LANES];
-    lanes.store(value, &mut v);
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            v[lane] = if v[lane] > v[lane + half] { v[lane] } else { v[lane + half] };
-        }
-    }
-    v[0]
-}
-
 /// `e^x` in double precision from additions and multiplications only, so that no system library decides a bit.
 /// For x in [-700, 700], relative error below 1e-15.
 pub(super) fn exp_f64(x: f64) -> f64 {

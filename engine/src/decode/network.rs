@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arithmetic::{Arithmetic, Int8, Single, Vectors};
-use super::lanes::{Block, Lanes, Task, blocks_for};
+use super::lanes::{Block, Isa, Lanes, Task, blocks_for};
 use super::matrix::{GateMatrix, Matrix, gated_product, product, product_ahead};
 use super::weights::{CODES, PaddedGroups, code_slot, padded, permuted};
 use crate::voice::{self, ModelConfig};
@@ -127,10 +127,10 @@ pub(super) enum AnyPass {
 }
 
 impl AnyPass {
-    pub(super) fn new(network: &AnyNetwork, config: &ModelConfig) -> Self {
+    pub(super) fn new(network: &AnyNetwork, config: &ModelConfig, isa: Isa) -> Self {
         match network {
-            AnyNetwork::Single(network) => Self::Single(Pass::new(network, config)),
-            AnyNetwork::Int8(network) => Self::Int8(Pass::new(network, config)),
+            AnyNetwork::Single(network) => Self::Single(Pass::new(network, config, isa)),
+            AnyNetwork::Int8(network) => Self::Int8(Pass::new(network, config, isa)),
         }
     }
 
@@ -208,12 +208,12 @@ struct Queue<A: Arithmetic> {
 }
 
 impl<A: Arithmetic> Pass<A> {
-    fn new(network: &Arc<Network<A>>, config: &ModelConfig) -> Self {
+    fn new(network: &Arc<Network<A>>, config: &ModelConfig, isa: Isa) -> Self {
         let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
         let residual = network.residual_blocks;
         let (skip, head) = (network.skip_bias.len(), blocks_for(config.decoder.head_channels));
         let queue = |layer: &Layer<A>| Queue {
-            ring: Vectors::silence(layer.dilation, residual),
+            ring: Vectors::silence(layer.dilation, residual, isa),
             delayed: zeros(2 * residual * if layer.is_ahead() { MOST_AHEAD } else { 1 }),
         };
         Self {
@@ -222,9 +222,9 @@ impl<A: Arithmetic> Pass<A> {
             paths: zeros(residual + skip),
             gated: zeros(residual),
             hidden: zeros(head),
-            gated_inputs: Vectors::silence(1, residual),
-            skip_inputs: Vectors::silence(1, skip),
-            hidden_inputs: Vectors::silence(1, head),
+            gated_inputs: Vectors::silence(1, residual, isa),
+            skip_inputs: Vectors::silence(1, skip, isa),
+            hidden_inputs: Vectors::silence(1, head, isa),
         }
     }
 

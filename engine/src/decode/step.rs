@@ -2,7 +2,7 @@
 
 use super::draw::draw;
 use super::frame::{HopCondition, Recent};
-use super::lanes::{Block, LANES, Lanes, Task, blocks_for, flat, flat_mut};
+use super::lanes::{Block, Isa, LANES, Lanes, Task, blocks_for, flat, flat_mut};
 use super::math::{ln_logistic, sum_lanes};
 use super::matrix::product;
 use super::network::AnyPass;
@@ -57,7 +57,7 @@ impl Period {
 }
 
 impl State {
-    pub(super) fn new(weights: &DecoderWeights) -> Self {
+    pub(super) fn new(weights: &DecoderWeights, isa: Isa) -> Self {
         let config = &weights.config;
         let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
         let prior = config.decoder.prior;
@@ -77,7 +77,7 @@ impl State {
             lag,
             hop: HopCondition::new(weights),
             past: Recent::new(prior.map_or(0, |prior| prior.taps)),
-            pass: AnyPass::new(&weights.network, config),
+            pass: AnyPass::new(&weights.network, config, isa),
             logits: [Block::default(); CODE_BLOCKS],
             scratch: [Block::default(); CODE_BLOCKS],
             sines: zeros(harmonics.div_ceil(LANES)),

@@ -41,6 +41,20 @@ fn run_avx512<T: Task>(lanes: Avx512, task: T) -> T::Output {
     task.run(lanes)
 }
 
+/// The largest lane, in the order of [`Lanes::largest`].
+///
+/// # Safety
+/// The processor must have AVX.
+#[inline(always)]
+unsafe fn largest_of_eight(value: __m256) -> f32 {
+    // SAFETY: AVX is there, as the caller promises.
+    unsafe {
+        let four = _mm_max_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps::<1>(value));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<0b01>(two, two)))
+    }
+}
+
 /// An intrinsic in a method of a token that proves its instruction set.
 macro_rules! proven {
     ($call:expr) => {
@@ -55,6 +69,8 @@ impl Lanes for Avx512 {
     type I = __m512i;
     type Quad = __m512i;
     const AHEAD: usize = 8;
+    /// The instruction wants unsigned activations: they are stored 128 too high.
+    const SILENCE: i8 = i8::MIN;
 
     fn run<T: Task>(self, task: T) -> T::Output {
         proven!(run_avx512(self, task))
@@ -115,8 +131,19 @@ impl Lanes for Avx512 {
         proven!(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)))
     }
     #[inline(always)]
+    fn largest(self, value: __m512) -> f32 {
+        proven!({
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(value)));
+            largest_of_eight(_mm256_max_ps(_mm512_castps512_ps256(value), high))
+        })
+    }
+    #[inline(always)]
     fn store_rounded(self, value: __m512, bytes: &mut [i8; LANES]) {
-        proven!(_mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value))))
+        proven!({
+            let rounded = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
+            let higher = _mm_xor_si128(rounded, _mm_set1_epi8(Self::SILENCE));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), higher);
+        })
     }
     #[inline(always)]
     fn no_products(self, offsets: &[i32; LANES]) -> __m512i {
@@ -124,10 +151,7 @@ impl Lanes for Avx512 {
     }
     #[inline(always)]
     fn quad(self, activations: [i8; 4]) -> __m512i {
-        // Flipping the sign bit adds 128 to what is then read as an unsigned number.
-        proven!(_mm512_set1_epi32(
-            i32::from_le_bytes(activations.map(i8::cast_unsigned)) ^ 0x8080_8080_u32.cast_signed()
-        ))
+        proven!(_mm512_set1_epi32(i32::from_le_bytes(activations.map(i8::cast_unsigned))))
     }
     #[inline(always)]
     fn dot(self, weights: &[i8; 4 * LANES], quad: __m512i, sums: __m512i) -> __m512i {
@@ -232,6 +256,10 @@ impl Lanes for Avx2 {
         let sign = self.splat(-0.0);
         let (a, b) = (halves!(_mm256_andnot_ps, sign, a), halves!(_mm256_andnot_ps, sign, b));
         halves!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn largest(self, value: Self::F) -> f32 {
+        proven!(largest_of_eight(_mm256_max_ps(value[0], value[1])))
     }
     #[inline(always)]
     fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
