@@ -9,10 +9,15 @@ use crate::workspace::{remove, run, target};
 
 /// Makes an environment with these packages, or takes the one that is there; gives its Python.
 pub fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    environment_with(name, packages, &[])
+}
+
+/// The same with some packages more, which are taken without what they ask for.
+pub fn environment_with(name: &str, packages: &[&str], alone: &[&str]) -> Result<PathBuf> {
     let folder = target().join(name);
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let record = folder.join("packages.txt");
-    let wanted = packages.join("\n");
+    let wanted = [packages, alone].concat().join("\n");
     if fs::read_to_string(&record).is_ok_and(|have| have == wanted) && python.exists() {
         return Ok(python);
     }
@@ -20,9 +25,15 @@ pub fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
     remove(&folder)?;
     let system_python = if cfg!(windows) { "python" } else { "python3" };
     run(Command::new(system_python).args(["-m", "venv"]).arg(&folder))?;
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(packages))?;
+    let install = |options: &[&str], packages: &[&str]| {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        run(pip.args(options).args(packages))
+    };
+    install(&[], packages)?;
+    if !alone.is_empty() {
+        install(&["--no-deps"], alone)?;
+    }
     // The record comes last: an environment without it is not finished.
     fs::write(&record, wanted).map_err(|source| ChoreError::File { path: record, source })?;
     Ok(python)
