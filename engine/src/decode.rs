@@ -51,6 +51,7 @@ use std::sync::Arc;
 pub use ceilings::{BareStream, multiply_adds_per_second};
 pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
+#[cfg(feature = "train")]
 pub(crate) use phase::period_taps;
 pub use phase::{F0Phase, PeriodLags, harmonic_waves, sung_phase};
 pub use random::uniform;

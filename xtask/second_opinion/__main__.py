@@ -11,7 +11,8 @@ listen to it:
                two singers with the same words agree in about 0.44, with other words in 0.07
 
 References are clips of the bank's singers, DIR/<singer>/*.wav, as `cargo xtask corpus` writes them; where a .json beside a
-clip says that its register is not the natural one, it is passed over. All figures are medians but for ranks and shares.
+clip says that its register is not the natural one, it is passed over. All figures are medians but for ranks and shares. The
+sounds and every single figure (opinions.json) lie in target/second-opinion afterwards.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def arguments():
     parser.add_argument("--transpose", default="octave", help="as of `falsetto convert`")
     parser.add_argument("--english", action="store_true", help="the takes are in English: compare phones as well")
     parser.add_argument("--jobs", type=int, default=2, help="conversions at the same time")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the sounds and opinions.json")
+    parser.add_argument("--out", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("takes", type=Path, nargs="+", help="takes, WAV or FLAC")
     return parser.parse_args()
 
