@@ -262,7 +262,7 @@ impl Arithmetic for Int8 {
 /// Vectors of activations, each of so many blocks: a layer's past, or what the next product reads.
 pub(super) struct Vectors<A: Arithmetic> {
     blocks: usize,
-    silence: A::Slot,
+    isa: Isa,
     slots: Box<[A::Slot]>,
     scales: Box<[A::Scale]>,
 }
@@ -270,18 +270,17 @@ pub(super) struct Vectors<A: Arithmetic> {
 impl<A: Arithmetic> Vectors<A> {
     /// `count` vectors of silence.
     pub(super) fn silence(count: usize, blocks: usize, isa: Isa) -> Self {
-        let silence = A::silence(isa);
         Self {
             blocks,
-            silence,
-            slots: vec![silence; count * blocks].into(),
+            isa,
+            slots: vec![A::silence(isa); count * blocks].into(),
             scales: vec![A::Scale::default(); count].into(),
         }
     }
 
     /// Back to silence.
     pub(super) fn clear(&mut self) {
-        self.slots.fill(self.silence);
+        self.slots.fill(A::silence(self.isa));
         self.scales.fill(A::Scale::default());
     }
 
