@@ -26,9 +26,8 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
             f0: true,
             loudness: true,
             excitation_harmonics: 8,
-            period_taps: 0,
             frame_channels: 128,
-            frame_layers: 1,
+            ..Default::default()
         },
         encoder: EncoderConfig::Mel {
             mels: 40,

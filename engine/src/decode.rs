@@ -24,8 +24,8 @@
 //!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one
 //!   polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).
 //! - The prior's mean adds 16 lanes of taps (window of past values, oldest first, zeros in front up to a multiple of
-//!   16), then sines, then cosines, then taps one period ago, with fused multiply-adds; then the lanes as a tree (l + 8, + 4, + 2, + 1). Its
-//!   parameters are computed once a hop in `f64` from additions, multiplications and divisions alone.
+//!   16), then sines, then cosines, then taps one period ago, with fused multiply-adds; then the lanes as a tree (l + 8,
+//!   + 4, + 2, + 1). Its parameters are computed once a hop in `f64` from additions, multiplications and divisions alone.
 //! - Softmax: weights `2^((logit - max) * (sharpness log2 e))`; group l sums codes 16 l to 16 l + 15 ascending, groups
 //!   are summed ascending. The inverse CDF takes the first group, then the first code in it, whose running sum exceeds
 //!   `uniform(seed, sample index) * total`.
@@ -108,12 +108,12 @@ impl Decoder {
 
     /// Back to the start of a stream: queues, phase, histories and the sample index. The singer stays.
     pub fn reset(&mut self) {
-        self.state.reset(&self.weights);
+        self.state.reset(&self.weights, self.isa);
     }
 
     /// Empties queues and past samples as if silence had been sung so far. Phase, random numbers and singer run on.
     pub fn forget(&mut self) {
-        self.state.forget();
+        self.state.forget(self.isa);
     }
 
     /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,

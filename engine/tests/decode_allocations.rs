@@ -47,9 +47,9 @@ fn decoding_never_allocates() {
             f0: true,
             loudness: true,
             excitation_harmonics: 4,
-            period_taps: 0,
+            period_taps: 3,
             frame_channels: 16,
-            frame_layers: 1,
+            frame_layers: 2,
         },
         encoder: EncoderConfig::Mel {
             mels: 8,

@@ -61,9 +61,9 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
             f0: true,
             loudness: true,
             excitation_harmonics: 2,
-            period_taps: 0,
+            period_taps: 3,
             frame_channels: 8,
-            frame_layers: 1,
+            frame_layers: 2,
         },
         encoder,
         decoder: DecoderConfig {

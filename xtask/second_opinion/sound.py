@@ -8,11 +8,15 @@ from scipy.signal import resample_poly
 
 RATE_HZ = 16_000
 HOP_SAMPLES = 160
+# Largest sample of a sound in which there is nothing to judge.
+SILENT = 1e-4
 
 
 def load(path):
     samples, rate_hz = soundfile.read(path, dtype="float64", always_2d=True)
     samples = samples.mean(axis=1)
+    if len(samples) == 0 or np.abs(samples).max() < SILENT:
+        raise SystemExit(f"second-opinion: {path} is silent")
     if rate_hz != RATE_HZ:
         divisor = gcd(rate_hz, RATE_HZ)
         samples = resample_poly(samples, RATE_HZ // divisor, rate_hz // divisor)
@@ -42,11 +46,3 @@ def mel_matrix(size, bands):
     rise = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
     return (np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]).T
-
-
-def level_db(samples):
-    """RMS of windows of 20 ms, every 10 ms."""
-    squares = np.concatenate([[0], np.cumsum(np.pad(samples**2, (HOP_SAMPLES, 3 * HOP_SAMPLES)))])
-    starts = HOP_SAMPLES * np.arange(len(samples) // HOP_SAMPLES + 1)
-    mean = (squares[starts + 2 * HOP_SAMPLES] - squares[starts]) / (2 * HOP_SAMPLES)
-    return 10 * np.log10(mean + 1e-10)

@@ -262,7 +262,6 @@ impl Arithmetic for Int8 {
 /// Vectors of activations, each of so many blocks: a layer's past, or what the next product reads.
 pub(super) struct Vectors<A: Arithmetic> {
     blocks: usize,
-    isa: Isa,
     slots: Box<[A::Slot]>,
     scales: Box<[A::Scale]>,
 }
@@ -272,15 +271,14 @@ impl<A: Arithmetic> Vectors<A> {
     pub(super) fn silence(count: usize, blocks: usize, isa: Isa) -> Self {
         Self {
             blocks,
-            isa,
             slots: vec![A::silence(isa); count * blocks].into(),
             scales: vec![A::Scale::default(); count].into(),
         }
     }
 
     /// Back to silence.
-    pub(super) fn clear(&mut self) {
-        self.slots.fill(A::silence(self.isa));
+    pub(super) fn clear(&mut self, isa: Isa) {
+        self.slots.fill(A::silence(isa));
         self.scales.fill(A::Scale::default());
     }
 

@@ -135,10 +135,10 @@ impl AnyPass {
     }
 
     /// As if silence had been sung so far.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, isa: Isa) {
         match self {
-            Self::Single(pass) => pass.forget(),
-            Self::Int8(pass) => pass.forget(),
+            Self::Single(pass) => pass.forget(isa),
+            Self::Int8(pass) => pass.forget(isa),
         }
     }
 
@@ -228,9 +228,9 @@ impl<A: Arithmetic> Pass<A> {
         }
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, isa: Isa) {
         for queue in &mut self.queues {
-            queue.ring.clear();
+            queue.ring.clear(isa);
             // What would have been computed ahead from a queue of zeros.
             queue.delayed.fill(Block::default());
         }

@@ -3,6 +3,7 @@
 
 use super::lanes::{Isa, LANES, Lanes, Task};
 use super::math::{QUARTER, sine};
+use crate::signal::f0::{LOWEST_PERIOD_F0_HZ, goes_on};
 
 /// The running F0 phase: a wrapping count of 2^-32 turns that never stops and is never set back inside a stream.
 ///
@@ -44,16 +45,12 @@ impl F0Phase {
 fn glide(previous: Option<f32>, f0_hz: f32, voiced: bool, hop_samples: usize) -> impl Iterator<Item = f64> {
     let f0 = f64::from(f0_hz);
     let slope = match previous {
-        Some(previous) if voiced => f0 - f64::from(previous),
+        Some(hz) if voiced && goes_on(previous, f0_hz) => f0 - f64::from(hz),
         _ => 0.0,
     };
-    let slope = if slope.abs() < 0.12 * f0 { slope } else { 0.0 };
     let hop = hop_samples as f64;
     (0..hop_samples).map(move |index| f0 + slope * (index as f64 + 0.5 - hop / 2.0) / hop)
 }
-
-/// Lowest F0 whose period the taps reach.
-const LOWEST_F0_HZ: f64 = 40.0;
 
 /// How many samples ago the F0 period before each sample was: `rate / f0(i)` with the F0 of [`F0Phase`], as an `f32`, held
 /// within what the taps around it can reach of the past.
@@ -72,13 +69,17 @@ impl PeriodLags {
 
     /// Past samples that the taps may read.
     pub fn history(&self) -> usize {
-        (self.sample_rate_hz / LOWEST_F0_HZ) as usize + self.half + 2
+        self.longest() as usize + self.half + 2
+    }
+
+    fn longest(&self) -> f64 {
+        self.sample_rate_hz / f64::from(LOWEST_PERIOD_F0_HZ)
     }
 
     /// Writes the lag of each of a hop's samples, `[lags.len()]`.
     pub fn hop(&mut self, f0_hz: f32, voiced: bool, lags: &mut [f32]) {
         let shortest = (self.half + 1) as f64;
-        let longest = self.sample_rate_hz / LOWEST_F0_HZ;
+        let longest = self.longest();
         for (f0_here, lag) in glide(self.previous_f0_hz, f0_hz, voiced, lags.len()).zip(lags) {
             *lag = (self.sample_rate_hz / f0_here).clamp(shortest, longest) as f32;
         }

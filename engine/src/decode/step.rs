@@ -10,6 +10,7 @@ use super::phase::{F0Phase, PeriodLags, period_taps, sixteen_waves};
 use super::random::uniform;
 use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, code_slot};
 use super::{FrameInput, Sampling};
+use crate::voice::ModelConfig;
 
 /// The code that stands before a stream's start.
 const SILENCE: u8 = 128;
@@ -21,9 +22,8 @@ pub(super) struct State {
     /// The last two codes, newest first.
     last: [u8; 2],
     phase: F0Phase,
-    lag: PeriodLags,
     pub(super) hop: HopCondition,
-    /// The last values, as far back as the prior's taps reach.
+    /// The last values, as far back as the prior's taps and those one period ago reach.
     past: Recent,
     period: Option<Period>,
     pass: AnyPass,
@@ -32,26 +32,41 @@ pub(super) struct State {
     sines: Box<[Block]>,
     cosines: Box<[Block]>,
     phases: Box<[u32]>,
-    lags: Box<[f32]>,
     pub(super) codes: Box<[u8]>,
 }
 
-/// The past one F0 period ago.
+/// What was sung one F0 period ago.
 struct Period {
-    values: Recent,
-    /// `(code + 0.5) / 128 - 1`.
+    taps: usize,
+    lag: PeriodLags,
+    /// Of each of the hop's samples.
+    lags: Box<[f32]>,
+    /// `(code + 0.5) / 128 - 1` of the last codes.
     codes: Recent,
     value_taps: Box<[Block]>,
     code_taps: Box<[Block]>,
 }
 
 impl Period {
-    /// Reads the taps at a lag.
+    fn new(config: &ModelConfig, lag: PeriodLags) -> Self {
+        let taps = config.condition.period_taps;
+        Self {
+            taps,
+            lags: vec![0.0; config.hop_samples].into(),
+            codes: Recent::new(lag.history()),
+            lag,
+            value_taps: vec![Block::default(); blocks_for(taps)].into(),
+            code_taps: vec![Block::default(); blocks_for(taps)].into(),
+        }
+    }
+
+    /// Reads the taps of the hop's `index`th sample.
     #[inline(always)]
-    fn read(&mut self, lag: f32, taps: usize) {
-        for (past, read) in [(&self.values, &mut self.value_taps), (&self.codes, &mut self.code_taps)] {
+    fn read(&mut self, index: usize, values: &Recent) {
+        for (past, read) in [(values, &mut self.value_taps), (&self.codes, &mut self.code_taps)] {
             let window = past.window();
-            period_taps(lag, &mut flat_mut(read)[..taps], |back| window[window.len() - back]);
+            let taps = &mut flat_mut(read)[..self.taps];
+            period_taps(self.lags[index], taps, |back| window[window.len() - back]);
         }
     }
 }
@@ -62,48 +77,42 @@ impl State {
         let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
         let prior = config.decoder.prior;
         let harmonics = config.condition.excitation_harmonics.max(prior.map_or(0, |prior| prior.harmonics));
-        let taps = config.condition.period_taps;
-        let lag = PeriodLags::new(config.sample_rate_hz, taps);
+        let lag = period_lags(config);
+        let reach = lag.as_ref().map_or(0, PeriodLags::history).max(prior.map_or(0, |prior| prior.taps));
         Self {
             sample: 0,
             last: [SILENCE; 2],
             phase: F0Phase::new(config.sample_rate_hz),
-            period: (taps > 0).then(|| Period {
-                values: Recent::new(lag.history()),
-                codes: Recent::new(lag.history()),
-                value_taps: zeros(blocks_for(taps)),
-                code_taps: zeros(blocks_for(taps)),
-            }),
-            lag,
             hop: HopCondition::new(weights),
-            past: Recent::new(prior.map_or(0, |prior| prior.taps)),
+            past: Recent::new(reach),
+            period: lag.map(|lag| Period::new(config, lag)),
             pass: AnyPass::new(&weights.network, config, isa),
             logits: [Block::default(); CODE_BLOCKS],
             scratch: [Block::default(); CODE_BLOCKS],
             sines: zeros(harmonics.div_ceil(LANES)),
             cosines: zeros(harmonics.div_ceil(LANES)),
             phases: vec![0; config.hop_samples].into(),
-            lags: vec![0.0; config.hop_samples].into(),
             codes: vec![SILENCE; config.hop_samples].into(),
         }
     }
 
-    pub(super) fn reset(&mut self, weights: &DecoderWeights) {
+    pub(super) fn reset(&mut self, weights: &DecoderWeights, isa: Isa) {
         self.sample = 0;
         self.phase = F0Phase::new(weights.config.sample_rate_hz);
-        self.lag = PeriodLags::new(weights.config.sample_rate_hz, weights.config.condition.period_taps);
-        self.forget();
+        if let (Some(period), Some(lag)) = (&mut self.period, period_lags(&weights.config)) {
+            period.lag = lag;
+        }
+        self.forget(isa);
         self.codes.fill(SILENCE);
     }
 
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, isa: Isa) {
         self.last = [SILENCE; 2];
         self.past.reset();
         if let Some(period) = &mut self.period {
-            period.values.reset();
             period.codes.reset();
         }
-        self.pass.forget();
+        self.pass.forget(isa);
     }
 
     /// Feeds the code of the current sample and moves on to the next.
@@ -112,11 +121,15 @@ impl State {
         self.last = [code, self.last[0]];
         self.past.push(value);
         if let Some(period) = &mut self.period {
-            period.values.push(value);
             period.codes.push(f32::from(code).mul_add(1.0 / 128.0, 0.5 / 128.0 - 1.0));
         }
         self.sample += 1;
     }
+}
+
+fn period_lags(config: &ModelConfig) -> Option<PeriodLags> {
+    let taps = config.condition.period_taps;
+    (taps > 0).then(|| PeriodLags::new(config.sample_rate_hz, taps))
 }
 
 /// Draws a hop's samples.
@@ -189,8 +202,8 @@ impl State {
     fn begin_hop<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, frame: &FrameInput) {
         self.hop.update(lanes, weights, frame);
         self.phase.hop(self.hop.f0_hz, self.hop.voiced, &mut self.phases);
-        if self.period.is_some() {
-            self.lag.hop(self.hop.f0_hz, self.hop.voiced, &mut self.lags);
+        if let Some(period) = &mut self.period {
+            period.lag.hop(self.hop.f0_hz, self.hop.voiced, &mut period.lags);
         }
     }
 }
@@ -223,7 +236,7 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: 
     if state.hop.voiced
         && let (Some(matrix), Some(period)) = (&weights.period, &mut state.period)
     {
-        period.read(state.lags[index], weights.config.condition.period_taps);
+        period.read(index, &state.past);
         product(lanes, matrix, (&period.code_taps, ()), path);
     }
 
@@ -239,7 +252,8 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: 
 fn add_prior<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State) {
     let hop = &state.hop;
     let mut mean = lanes.splat(0.0);
-    for (tap, past) in hop.taps.iter().zip(state.past.window().as_chunks::<LANES>().0) {
+    let past = state.past.window().as_chunks::<LANES>().0;
+    for (tap, past) in hop.taps.iter().zip(&past[past.len() - hop.taps.len()..]) {
         mean = lanes.fma(lanes.load(&tap.0), lanes.load(past), mean);
     }
     let waves = [(&hop.sine_weights, &state.sines), (&hop.cosine_weights, &state.cosines)];

@@ -182,14 +182,7 @@ mod tests {
             f0_decision_ms: 20,
             latent_size: 8,
             singer_embedding_size: 4,
-            condition: ConditionConfig {
-                f0,
-                loudness: true,
-                excitation_harmonics: 0,
-                period_taps: 0,
-                frame_channels: 8,
-                frame_layers: 1,
-            },
+            condition: ConditionConfig { f0, loudness: true, ..Default::default() },
             encoder,
             decoder: DecoderConfig {
                 blocks: 1,

@@ -1,17 +1,18 @@
 //! Takes out noise between the harmonics: a comb whose teeth follow F0.
 
+use super::f0::{LOWEST_PERIOD_F0_HZ, goes_on};
+
 /// Points that a delayed sample is interpolated from.
 const POINTS: usize = 8;
-/// Lowest F0 that is followed, in Hz.
-const LOWEST_F0_HZ: f32 = 40.0;
-/// A period that changes by more than this share from one hop to the next is another note.
-const LARGEST_GLIDE: f32 = 0.12;
+/// How many of them are newer than the delayed sample.
+const AFTER: usize = POINTS / 2;
 
 /// `y[t] = (x[t] + w x[t - p] + w^2 x[t - 2p]) / (1 + w + w^2)`, where `p` is the F0 period. Harmonics pass as they are; half
 /// way between two of them `(1 - w + w^2) / (1 + w + w^2)` is left, 0.34 for a weight of 0.8. It delays nothing.
 ///
-/// Within a hop `p` and `w` glide from what they were at its start; `w` goes to 0 while unvoiced and where a new note begins.
-/// Between samples the past is interpolated by Lagrange's polynomial through eight of them.
+/// Within a hop `p` and `w` glide from what they were at its start, without steps, which would be heard; `w` goes to 0 while
+/// unvoiced and where a new note begins. Between samples the past is interpolated by Lagrange's polynomial through eight
+/// of them.
 #[derive(Clone, Debug)]
 pub struct Comb {
     weight: f32,
@@ -19,32 +20,33 @@ pub struct Comb {
     /// The last samples of the input, oldest first, then the hop that is worked on.
     past: Vec<f32>,
     history: usize,
-    /// At the end of the last hop.
+    /// F0 of the last hop, if it was voiced.
+    previous_f0_hz: Option<f32>,
+    /// Period and weight at the end of the last hop.
     period: f32,
     weight_now: f32,
-    voiced: bool,
 }
 
 impl Comb {
     /// A filter at the start of a stream, of hops of `hop_samples`. `weight` is `w`, 0 to 1.
     pub fn new(sample_rate_hz: u32, hop_samples: usize, weight: f32) -> Self {
         let sample_rate_hz = sample_rate_hz as f32;
-        let history = 2 * (sample_rate_hz / LOWEST_F0_HZ) as usize + POINTS;
+        let history = 2 * (sample_rate_hz / LOWEST_PERIOD_F0_HZ) as usize + POINTS;
         Self {
             weight,
             sample_rate_hz,
             past: vec![0.0; history + hop_samples],
             history,
-            period: 0.0,
+            previous_f0_hz: None,
+            period: AFTER as f32,
             weight_now: 0.0,
-            voiced: false,
         }
     }
 
     /// Back to the start of a stream.
     pub fn reset(&mut self) {
         self.past.fill(0.0);
-        (self.weight_now, self.voiced) = (0.0, false);
+        (self.previous_f0_hz, self.weight_now) = (None, 0.0);
     }
 
     /// Filters a hop in place that sings at `f0_hz`.
@@ -53,43 +55,40 @@ impl Comb {
     /// If the hop is longer than was said.
     pub fn process(&mut self, hop: &mut [f32], f0_hz: f32, voiced: bool) {
         self.past[self.history..][..hop.len()].copy_from_slice(hop);
-        // Two points of the interpolation's eight lie after the delayed sample and must be past themselves.
-        let shortest = POINTS as f32;
-        let period = (self.sample_rate_hz / f0_hz).clamp(shortest, self.sample_rate_hz / LOWEST_F0_HZ);
-        let glides = voiced && self.voiced && (period - self.period).abs() < LARGEST_GLIDE * self.period;
-        let from = if glides { self.period } else { period };
-        let weight = if glides { self.weight } else { 0.0 };
-        if weight > 0.0 || self.weight_now > 0.0 {
+        let longest = self.sample_rate_hz / LOWEST_PERIOD_F0_HZ;
+        let period = (self.sample_rate_hz / f0_hz).clamp(AFTER as f32, longest);
+        let sung_on = voiced && goes_on(self.previous_f0_hz, f0_hz);
+        // Where the voice or the note ends, its last period fades with it.
+        let (period_end, weight_end) = if sung_on { (period, self.weight) } else { (self.period, 0.0) };
+        if weight_end > 0.0 || self.weight_now > 0.0 {
             let share = 1.0 / hop.len() as f32;
             for (index, sample) in hop.iter_mut().enumerate() {
                 let at = (index + 1) as f32 * share;
-                // Where the voice ends, its last period fades with it.
-                let lag = if glides { from + (period - from) * at } else { self.period };
-                let w = self.weight_now + (weight - self.weight_now) * at;
+                let lag = self.period + (period_end - self.period) * at;
+                let w = self.weight_now + (weight_end - self.weight_now) * at;
                 let now = self.history + index;
                 let sum = *sample + w * (self.delayed(now, lag) + w * self.delayed(now, 2.0 * lag));
                 *sample = sum / (1.0 + w + w * w);
             }
         }
-        (self.period, self.weight_now, self.voiced) = (period, weight, voiced);
+        (self.period, self.weight_now) = (period, weight_end);
+        self.previous_f0_hz = voiced.then_some(f0_hz);
         self.past.copy_within(hop.len()..hop.len() + self.history, 0);
     }
 
     /// The input `lag` samples before `now`.
     fn delayed(&self, now: usize, lag: f32) -> f32 {
         let whole = lag.floor();
-        // Point `k` lies `k - 4` samples before the whole lag's, and the delayed sample between points 4 and 5, seen backwards.
-        let first = now - whole as usize + POINTS / 2 - 1;
-        let at = lag - whole + (POINTS / 2 - 1) as f32;
+        // Points are counted backwards in time: the delayed sample lies between the last of the newer four and the next.
+        let newest = now - whole as usize + AFTER - 1;
+        let at = lag - whole + (AFTER - 1) as f32;
         let mut sum = 0.0;
         for (point, scale) in LAGRANGE.iter().enumerate() {
             let mut weight = *scale;
-            for other in 0..POINTS {
-                if other != point {
-                    weight *= at - other as f32;
-                }
+            for other in (0..POINTS).filter(|other| *other != point) {
+                weight *= at - other as f32;
             }
-            sum += weight * self.past[first - point];
+            sum += weight * self.past[newest - point];
         }
         sum
     }

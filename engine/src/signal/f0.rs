@@ -15,6 +15,17 @@ pub const MIN_F0_HZ: f32 = 50.0;
 /// Highest fundamental that is looked for, in Hz.
 pub const MAX_F0_HZ: f32 = 1_100.0;
 
+/// Lowest F0 that what looks back by periods follows, in Hz: the tracker's lowest, transposed a little.
+pub const LOWEST_PERIOD_F0_HZ: f32 = 40.0;
+/// F0 that changes by this share of itself or more from one hop to the next is another note's.
+const LARGEST_GLIDE: f64 = 0.12;
+
+/// Whether a voiced hop goes on with the note of the hop before it, whose F0 was `previous_hz` if it was voiced.
+pub fn goes_on(previous_hz: Option<f32>, f0_hz: f32) -> bool {
+    let f0 = f64::from(f0_hz);
+    previous_hz.is_some_and(|previous| (f0 - f64::from(previous)).abs() < LARGEST_GLIDE * f0)
+}
+
 /// How far past a hop's centre its windows may reach, in seconds.
 const REACH_SECONDS: f64 = 0.015;
 /// A decision that may wait this long finds the right octave at nearly every onset.

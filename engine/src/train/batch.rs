@@ -33,7 +33,7 @@ pub(crate) struct FrameBatch {
 }
 
 /// Keeps the draws of spectra apart from those of samples.
-const SPECTRUM_SEED: u64 = 0x59EC;
+pub(crate) const SPECTRUM_SEED: u64 = 0x59EC;
 
 /// One segment to be cut: where from, and how it is changed.
 #[derive(Clone, Copy)]

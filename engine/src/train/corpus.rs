@@ -70,7 +70,7 @@ pub(crate) struct Clip {
     /// Encoder inputs `[frames][mels + 1]`: the clip itself first, then its augmented views. Empty without mel frames.
     pub(crate) views: Vec<Vec<f32>>,
     /// What is sung, as a spectrum: log-mel frames `[frames][mels]` from which the mean of all singers is subtracted, not the
-    /// take's own, halved. Empty without mel frames.
+    /// take's own, halved. Empty if nobody asks for it.
     pub(crate) spectrum: Vec<f32>,
     /// The same clip played backwards, if the recipe asks for it.
     pub(crate) reversed: Option<Box<Clip>>,
@@ -364,10 +364,12 @@ impl Draft {
         let hops = self.frames.iter().map(|frame| (frame.f0_hz, frame.voiced));
         let phase = sung_phase(&emphasised, hops, model.sample_rate_hz, model.hop_samples);
         let views = self.raw_views.iter().map(|raw| normalise(raw, &self.frames, mel_mean, model)).collect();
-        let spectrum = self.raw_views.first().map_or(Vec::new(), |raw| {
-            let means = mel_mean.iter().cycle();
-            raw.iter().zip(means).map(|(raw, mean)| (raw - mean) * 0.5).collect()
-        });
+        let spectrum = match (&recipe.training.spectrum, self.raw_views.first()) {
+            (Some(_), Some(raw)) => {
+                raw.iter().zip(mel_mean.iter().cycle()).map(|(raw, mean)| (raw - mean) * 0.5).collect()
+            }
+            _ => Vec::new(),
+        };
         Clip {
             singer: self.singer,
             waveform: self.waveform,

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::backtranslation::SungByBlends;
-use super::batch::{Batcher, Cut, other_singer, samples_per_step};
+use super::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer, samples_per_step};
 use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
 use super::corpus::Corpus;
@@ -220,7 +220,7 @@ impl<'a> Trainer<'a> {
             (Some((spectrum, _)), Some(config)) => {
                 let batch = self.batcher.spectra(self.step, config.segments, sung)?;
                 let latent = encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?;
-                let latent = self.noisy(&latent, SPECTRUM_LATENT_SEED)?;
+                let latent = self.noisy(&latent, SPECTRUM_SEED)?;
                 let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
                 (latent, batch.singers, Some(spectrum.distance(&frames, &batch.spectrum)?))
             }
@@ -453,8 +453,6 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// Keeps the latent's noise apart from the draws of the batches.
 const LATENT_SEED: u64 = 0x1A7E;
-/// The noise of the latents that spectra are predicted from.
-const SPECTRUM_LATENT_SEED: u64 = 0x59EC << 32;
 
 /// The map to spectra, if the recipe asks for it.
 fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> {
@@ -463,7 +461,7 @@ fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> 
         return Ok(None);
     };
     let channels = recipe.model.condition.frame_channels;
-    let spectrum = Spectrum::new(channels, *mels, recipe.training.seed ^ 0x59EC)?;
+    let spectrum = Spectrum::new(channels, *mels, recipe.training.seed ^ SPECTRUM_SEED)?;
     Ok(Some((spectrum, Adam::default())))
 }
 

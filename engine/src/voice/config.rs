@@ -247,6 +247,20 @@ impl ModelConfig {
     }
 }
 
+impl Default for ConditionConfig {
+    /// Nothing but the latent and the singer, through one channel.
+    fn default() -> Self {
+        Self {
+            f0: false,
+            loudness: false,
+            excitation_harmonics: 0,
+            period_taps: 0,
+            frame_channels: 1,
+            frame_layers: 1,
+        }
+    }
+}
+
 impl ConditionConfig {
     /// Width of the excitation: sines, cosines, taps one period ago.
     pub fn excitation_size(&self) -> usize {

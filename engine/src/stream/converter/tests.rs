@@ -62,9 +62,9 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
             f0: true,
             loudness: true,
             excitation_harmonics: 2,
-            period_taps: 0,
+            period_taps: 3,
             frame_channels: 8,
-            frame_layers: 1,
+            ..Default::default()
         },
         encoder,
         decoder: DecoderConfig {

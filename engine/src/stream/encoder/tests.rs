@@ -11,14 +11,7 @@ fn config(encoder: EncoderConfig, hop_samples: usize) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 2,
-        condition: ConditionConfig {
-            f0: false,
-            loudness: false,
-            excitation_harmonics: 0,
-            period_taps: 0,
-            frame_channels: 1,
-            frame_layers: 1,
-        },
+        condition: ConditionConfig::default(),
         encoder,
         decoder: DecoderConfig {
             blocks: 1,

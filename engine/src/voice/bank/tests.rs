@@ -19,9 +19,8 @@ fn tiny_config() -> ModelConfig {
             f0: true,
             loudness: true,
             excitation_harmonics: 2,
-            period_taps: 0,
             frame_channels: 4,
-            frame_layers: 1,
+            ..Default::default()
         },
         encoder: EncoderConfig::Mel {
             mels: 40,
