@@ -368,9 +368,11 @@ impl Past<'_> {
                 self.rough_lapse(&mut codes, start, rate_hz, &mut random);
             }
         }
-        let width = 2 * flaws.code_noise as usize + 1;
+        // Another amount in each segment, none in some: what lies below a noise that is always there (the upper formants)
+        // a decoder learns not to continue.
+        let most = random.below(flaws.code_noise as usize + 1) as i32;
         for code in &mut codes {
-            let noisy = i32::from(*code) + random.below(width) as i32 - flaws.code_noise;
+            let noisy = i32::from(*code) + random.below(2 * most as usize + 1) as i32 - most;
             *code = noisy.clamp(0, 255) as u8;
         }
         codes

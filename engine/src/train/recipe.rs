@@ -118,7 +118,8 @@ pub struct AugmentConfig {
     pub reverse: f32,
     /// Probability of a sign-inverted segment.
     pub invert: f32,
-    /// Largest change of the decoder's past codes, uniform in both directions: it meets its own errors when it sings.
+    /// Largest change of the decoder's past codes, uniform in both directions, where a segment's own limit is drawn from
+    /// 0 up to this: it meets its own errors when it sings.
     pub code_noise: i32,
     /// Lapses a second in the decoder's past: a few milliseconds that are too soft and too late. They teach it to
     /// take the F0 phase's word over that of its own mistakes.
