@@ -27,6 +27,7 @@ mod error;
 mod inherit;
 mod layout;
 mod optimizer;
+mod past;
 mod phrases;
 mod recipe;
 mod score;

@@ -187,7 +187,7 @@ fn a_bank_predicts_its_own_singer_better_than_another() {
     // A voice must not be blamed for the phase it sings in: half a period later it costs about the same.
     let later = bits_per_sample(&bank, Arithmetic::F32, RATE_HZ, 3, &sung[40..]).unwrap();
     assert!((later - own).abs() < 0.3, "{later} instead of {own} bits");
-    // Bytes cost little, but they cost (2.8 % with the built-in bank on this buzz).
+    // Bytes cost little, but they cost; of real singing `falsetto judge` tells how much.
     let bytes = bits_per_sample(&bank, Arithmetic::Int8, RATE_HZ, 3, &sung).unwrap();
     assert!(bytes != own && (bytes / own - 1.0).abs() < 0.04, "{bytes} instead of {own} bits");
     assert_eq!(bits_per_sample(&bank, Arithmetic::F32, RATE_HZ, 0, &[0.0; 10]), None);
