@@ -22,6 +22,8 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 16,
         singer_embedding_size: 32,
+        singers: Default::default(),
+        bottleneck: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

@@ -6,6 +6,7 @@ pub mod convert;
 pub mod doctor;
 pub mod inspect;
 pub mod judge;
+pub mod score;
 pub mod singers;
 pub mod train;
 pub mod transpose;

@@ -116,6 +116,17 @@ impl Decoder {
         self.state.forget(self.isa);
     }
 
+    /// Another network of the same sizes sings from the next hop on. Its queues begin as if silence had been sung so far;
+    /// past samples, phase and random numbers run on. Its singer must be set anew.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub fn set_weights(&mut self, weights: &Arc<DecoderWeights>) {
+        assert!(weights.config == self.weights.config, "sizes of the network");
+        self.weights = Arc::clone(weights);
+        self.state.set_network(&self.weights, self.isa);
+    }
+
     /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,
     /// phase and random numbers run on.
     ///

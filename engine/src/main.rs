@@ -28,6 +28,8 @@ enum Command {
     Adapt(commands::adapt::Arguments),
     /// Judge a voice bank: melody, timbre and quality of its conversions, in one report.
     Judge(commands::judge::Arguments),
+    /// Score recordings: bits per sample that a voice bank needs for them.
+    Score(commands::score::Arguments),
     /// List the singers of a voice bank.
     Singers(commands::singers::Arguments),
     /// Show what a voice bank is, or why it cannot be used.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Adapt(arguments) => commands::adapt::run(&arguments),
         Command::Judge(arguments) => commands::judge::run(&arguments),
+        Command::Score(arguments) => commands::score::run(&arguments),
         Command::Singers(arguments) => commands::singers::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),

@@ -4,12 +4,14 @@
 //! ops         fused layers with hand-written gradients (candle's own convolution gradients are not used)
 //! parameters  every trainable tensor by its name in the bank
 //! encoder     the take -> latent frames: mel, dilated or strided
+//! bottleneck  latent frames -> what the decoder is given of them
 //! decoder     latent, F0, loudness, singer and past samples -> bits per sample
 //! random      numbers for weights, batches and augmentation, a stream for each purpose
 //! confusion   the classifier that must not find the singer in the latent
 //! spectrum    the log-mel frame that the frame network must know
 //! ```
 
+mod bottleneck;
 mod confusion;
 mod decoder;
 mod encoder;
@@ -18,6 +20,7 @@ mod parameters;
 pub(crate) mod random;
 mod spectrum;
 
+pub use bottleneck::{Codes, Narrowed, narrow};
 pub use confusion::Confusion;
 pub use decoder::{Decoder, DecoderInput};
 pub use encoder::{EncoderContext, encode, encoder_context};

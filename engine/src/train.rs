@@ -5,9 +5,11 @@
 //! layout           how corpora lie on a disk: who sings in which files
 //! phrases          songs cut into phrases at their rests
 //! corpus           files -> clips with their frame features
+//! jitter           a small shift in pitch of a piece of sound
 //! batch            segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
+//! codebook         a codebook that follows the frames that fall to it
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
 //! error            why a run ended early
 //! score            how well given parameters predict given segments
@@ -22,9 +24,11 @@ mod backtranslation;
 mod batch;
 mod chart;
 mod checkpoint;
+mod codebook;
 mod corpus;
 mod error;
 mod inherit;
+mod jitter;
 mod layout;
 mod optimizer;
 mod past;
@@ -36,5 +40,5 @@ mod trainer;
 pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use error::TrainError;
-pub use recipe::{AugmentConfig, BacktranslationConfig, CardConfig, Recipe, TrainingConfig};
+pub use recipe::{AugmentConfig, BacktranslationConfig, CardConfig, CodebookConfig, Recipe, TrainingConfig};
 pub use trainer::{Progress, Summary, Trainer};

@@ -2,6 +2,7 @@
 
 mod bank;
 mod card;
+mod codebook;
 mod config;
 mod container;
 mod random;
@@ -9,9 +10,11 @@ mod tensors;
 
 pub use bank::{DEFAULT_BANK_NAME, MAX_FILE_BYTES, VoiceBank, VoiceError};
 pub use card::{Arithmetic, Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
+pub(crate) use codebook::nearest_code;
 pub use config::{
-    ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig, MU_LAW_CODES, ModelConfig,
-    PriorConfig,
+    BottleneckConfig, ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, EncoderConfig,
+    MU_LAW_CODES, ModelConfig, PriorConfig, SingerInput,
 };
 pub(crate) use config::{dilations, mel_dilations, mel_past_frames};
+pub(crate) use tensors::{CODEBOOK, EMBEDDING, decoder_tensor_name, name_in_decoder};
 pub use tensors::{TensorSpec, tensor_specs};

@@ -43,6 +43,8 @@ fn decoding_never_allocates() {
         f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 2,
+        singers: Default::default(),
+        bottleneck: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

@@ -142,6 +142,16 @@ impl AnyPass {
         }
     }
 
+    /// Another network of the same sizes and arithmetic, with empty queues.
+    pub(super) fn set_network(&mut self, network: &AnyNetwork, isa: Isa) {
+        match (&mut *self, network) {
+            (Self::Single(pass), AnyNetwork::Single(network)) => pass.network = Arc::clone(network),
+            (Self::Int8(pass), AnyNetwork::Int8(network)) => pass.network = Arc::clone(network),
+            _ => unreachable!("one bank has one arithmetic"),
+        }
+        self.forget(isa);
+    }
+
     /// Where the input layer puts what the first layer reads.
     #[inline(always)]
     pub(super) fn path(&mut self) -> &mut [Block] {

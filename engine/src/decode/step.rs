@@ -115,6 +115,11 @@ impl State {
         self.pass.forget(isa);
     }
 
+    /// Goes on with another network of the same sizes.
+    pub(super) fn set_network(&mut self, weights: &DecoderWeights, isa: Isa) {
+        self.pass.set_network(&weights.network, isa);
+    }
+
     /// Feeds the code of the current sample and moves on to the next.
     #[inline(always)]
     fn feed(&mut self, code: u8, value: f32) {

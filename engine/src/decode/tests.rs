@@ -43,6 +43,8 @@ impl Size {
             f0_decision_ms: 20,
             latent_size: 5,
             singer_embedding_size: 3,
+            singers: Default::default(),
+            bottleneck: None,
             condition: ConditionConfig {
                 f0: self.f0,
                 loudness: self.loudness,

@@ -189,7 +189,7 @@ impl FrameWeights {
         let features = inputs - singer;
         let channels = config.condition.frame_channels;
         let rows = PaddedGroups::new([channels]);
-        let weights = tensor("frame.weight");
+        let weights = if inputs > 0 { tensor("frame.weight") } else { &[] };
         let columns = |first: usize, count: usize| {
             Matrix::pack(channels, count, |row, input| {
                 rows.weight(row, |row| weights[row * inputs + first + input])

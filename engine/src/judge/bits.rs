@@ -35,7 +35,7 @@ pub fn bits_per_sample(
     PreEmphasis::new(model.pre_emphasis).process(&mut waveform);
     let hops = frames.iter().map(|frame| (frame.f0_hz, frame.voiced));
     let phase = sung_phase(&waveform, hops, model.sample_rate_hz, hop);
-    let weights = Arc::new(DecoderWeights::new(model, arithmetic, |name| bank.tensor(name)));
+    let weights = Arc::new(DecoderWeights::new(model, arithmetic, |name| bank.decoder_tensor(singer, name)));
     let mut decoder = Decoder::new(weights, bank.card().sampling);
     decoder.set_singer(bank.singer_embedding(singer));
     let mut logits = vec![0.0f32; hop * CODES];

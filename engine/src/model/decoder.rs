@@ -6,11 +6,11 @@ use candle_core::{Device, Result, Tensor};
 
 use super::ops;
 use super::parameters::Parameters;
-use crate::voice::ModelConfig;
+use crate::voice::{EMBEDDING, ModelConfig, SingerInput};
 
 /// What the decoder is given beside the latent, for a batch of B segments of F frames (T = F x hop samples).
 pub struct DecoderInput {
-    /// Singer of each segment: an index into the embedding table.
+    /// Singer of each segment: an index into the embedding table. Where singers have decoders of their own, all are one.
     pub singers: Vec<u32>,
     /// Per frame `(B, F, channels)`: log2 F0 ratio and voiced flag, then loudness, as far as configured.
     pub features: Tensor,
@@ -109,25 +109,32 @@ impl<'a> Decoder<'a> {
     /// The frame network's output `(B F, frame_channels)`; `singers` and `features` as in [`DecoderInput`].
     pub fn frame_network(&self, latent: &Tensor, singers: &[u32], features: &Tensor) -> Result<Tensor> {
         let (batch, latent_size, frames) = latent.dims3()?;
-        let latent = latent.transpose(1, 2)?.contiguous()?.reshape((batch * frames, latent_size))?;
-        let singers = Tensor::new(singers, &Device::Cpu)?;
-        let embedding = self.parameters.get("singers.embedding")?.index_select(&singers, 0)?;
-        let width = self.config.singer_embedding_size;
-        let embedding = embedding
-            .unsqueeze(1)?
-            .broadcast_as((batch, frames, width))?
-            .contiguous()?
-            .reshape((batch * frames, width))?;
+        let rows = batch * frames;
+        // Parts of no channel are left out: candle has no use for empty tensors.
+        let mut parts = Vec::new();
+        if latent_size > 0 {
+            parts.push(latent.transpose(1, 2)?.contiguous()?.reshape((rows, latent_size))?);
+        }
         let channels = features.dim(2)?;
-        let joined = if channels == 0 {
-            Tensor::cat(&[&latent, &embedding], 1)?
+        if channels > 0 {
+            parts.push(features.reshape((rows, channels))?);
+        }
+        let width = self.config.singer_embedding_size;
+        if width > 0 {
+            let singers = Tensor::new(singers, &Device::Cpu)?;
+            let mut table = self.parameters.get(EMBEDDING)?.clone();
+            if self.config.singers == SingerInput::OneHot {
+                table = table.detach();
+            }
+            let embedding = table.index_select(&singers, 0)?.unsqueeze(1)?;
+            parts.push(embedding.broadcast_as((batch, frames, width))?.contiguous()?.reshape((rows, width))?);
+        }
+        let bias = self.parameters.get("frame.bias")?;
+        let mut hidden = if parts.is_empty() {
+            bias.unsqueeze(0)?.broadcast_as((rows, bias.dim(0)?))?.contiguous()?.tanh()?
         } else {
-            let features = features.reshape((batch * frames, channels))?;
-            Tensor::cat(&[&latent, &features, &embedding], 1)?
+            linear(&Tensor::cat(&parts, 1)?, self.parameters.get("frame.weight")?, bias)?.tanh()?
         };
-        let mut hidden =
-            linear(&joined, self.parameters.get("frame.weight")?, self.parameters.get("frame.bias")?)?
-                .tanh()?;
         for layer in 1..self.config.condition.frame_layers {
             let weight = self.parameters.get(&format!("frame.layers.{layer}.weight"))?;
             let bias = self.parameters.get(&format!("frame.layers.{layer}.bias"))?;

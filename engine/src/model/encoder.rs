@@ -29,9 +29,14 @@ pub fn encoder_context(config: &ModelConfig) -> EncoderContext {
     }
 }
 
-/// From the encoder's input (mel frames with their context, or the segment's waveform) to latent frames.
+/// From the encoder's input (mel frames with their context, or the segment's waveform) to latent frames; without an encoder
+/// to frames of no channel.
 pub fn encode(config: &ModelConfig, parameters: &Parameters, input: &Tensor) -> Result<Tensor> {
     match &config.encoder {
+        EncoderConfig::None => {
+            let (batch, _, samples) = input.dims3()?;
+            Tensor::zeros((batch, 0, samples / config.hop_samples), input.dtype(), input.device())
+        }
         EncoderConfig::Mel { layers, dilation_base, .. } => {
             mel(parameters, mel_dilations(*layers, *dilation_base), input)
         }

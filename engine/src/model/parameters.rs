@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor, Var};
 
 use crate::model::random::Generator;
-use crate::voice::{ModelConfig, TensorSpec, tensor_specs};
+use crate::voice::{
+    CODEBOOK, EMBEDDING, ModelConfig, SingerInput, TensorSpec, decoder_tensor_name, name_in_decoder,
+    tensor_specs,
+};
 
 /// Named trainable tensors (f32, on the CPU).
 pub struct Parameters {
@@ -15,7 +18,20 @@ pub struct Parameters {
 impl Parameters {
     /// The tensors of a bank of this configuration, freshly drawn from `seed`.
     pub fn new(config: &ModelConfig, singers: usize, seed: u64) -> Result<Self> {
-        Self::from_specs(&tensor_specs(config, singers), seed)
+        let parameters = Self::from_specs(&tensor_specs(config, singers), seed)?;
+        if config.singers == SingerInput::OneHot {
+            let width = config.singer_embedding_size;
+            let place = |at: usize| if at / width == at % width { 1.0 } else { 0.0 };
+            parameters.set(EMBEDDING, &(0..singers * width).map(place).collect::<Vec<_>>())?;
+        }
+        Ok(parameters)
+    }
+
+    /// A singer's decoder, its tensors by their names in it: the same variables.
+    pub fn of_decoder(&self, config: &ModelConfig, singer: usize) -> Self {
+        let prefix = decoder_tensor_name(config, singer, "");
+        let own = self.vars.iter().filter_map(|(name, var)| Some((name.strip_prefix(&prefix)?, var)));
+        Self { vars: own.map(|(name, var)| (name.to_string(), var.clone())).collect() }
     }
 
     /// Fresh tensors for any list of names and shapes.
@@ -74,7 +90,7 @@ impl Parameters {
 /// sees codes as unrelated symbols needs far longer to learn that neighbours are alike); scaled Gaussians elsewhere.
 fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
     let count = spec.elements();
-    let name = spec.name.as_str();
+    let name = name_in_decoder(&spec.name);
     if name.starts_with("decoder.input.") {
         return fourier_features(spec.shape[0], spec.shape[1], generator);
     }
@@ -84,7 +100,9 @@ fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
     let inputs: usize = spec.shape[1..].iter().product();
     let gain = match name {
         "prior.weight" => 0.05,
-        "singers.embedding" => (inputs as f32).sqrt() * 0.5,
+        // About where an untrained encoder's frames are, so that no code is too far from all of them.
+        CODEBOOK => (inputs as f32).sqrt() * 0.3,
+        EMBEDDING => (inputs as f32).sqrt() * 0.5,
         "decoder.excitation.weight" => (inputs as f32).sqrt() * 0.3,
         "decoder.head.hidden.weight" => 0.4,
         "decoder.head.output.weight" => 0.5,

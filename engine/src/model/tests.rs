@@ -23,6 +23,8 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 3,
+        singers: Default::default(),
+        bottleneck: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

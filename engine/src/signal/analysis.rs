@@ -182,6 +182,8 @@ mod tests {
             f0_decision_ms: 20,
             latent_size: 8,
             singer_embedding_size: 4,
+            singers: Default::default(),
+            bottleneck: None,
             condition: ConditionConfig { f0, loudness: true, ..Default::default() },
             encoder,
             decoder: DecoderConfig {

@@ -5,25 +5,28 @@ mod mel;
 mod product;
 mod strided;
 
-use crate::voice::{EncoderConfig, ModelConfig};
+use crate::voice::{BottleneckConfig, CODEBOOK, EncoderConfig, ModelConfig, nearest_code};
 use dilated::Dilated;
 use mel::Mel;
 use strided::Strided;
 
-/// The encoder of a bank as a stream: one hop of the take in, one latent frame out, `look_ahead_hops` later.
+/// The encoder of a bank, with its bottleneck, as a stream: one hop of the take in, one latent frame out, `look_ahead_hops` later.
 /// Allocates nothing after it is made.
 ///
 /// What it computes is stated by [`EncoderConfig`]; convolutions over the waveform see zeros before the start, the
-/// convolutions over mel frames see endless silence.
+/// convolutions over mel frames see endless silence. Without an encoder latents are of no channel.
 pub struct Encoder {
     kind: Kind,
     input_size: usize,
     look_ahead_hops: usize,
+    /// `[codes, latent_size]`, if the latent is quantised.
+    codebook: Option<Box<[f32]>>,
     /// Hops that must still be pushed before the first latent comes.
     missing_hops: usize,
 }
 
 enum Kind {
+    None,
     Mel(Mel),
     Dilated(Box<Dilated>),
     Strided(Strided),
@@ -35,6 +38,7 @@ impl Encoder {
     pub fn new<'a>(config: &ModelConfig, tensor: impl Fn(&str) -> &'a [f32]) -> Self {
         let (hop, latent_size) = (config.hop_samples, config.latent_size);
         let (kind, input_size, look_ahead_hops) = match &config.encoder {
+            EncoderConfig::None => (Kind::None, hop, 0),
             &EncoderConfig::Mel { mels, channels, layers, dilation_base, look_ahead_frames } => {
                 let mel = Mel::new(mels, channels, (layers, dilation_base), latent_size, &tensor);
                 (Kind::Mel(mel), mels + 1, look_ahead_frames)
@@ -49,7 +53,10 @@ impl Encoder {
                 (Kind::Strided(Strided::new(strides, *channels, hop, latent_size, &tensor)), hop, 0)
             }
         };
-        Self { kind, input_size, look_ahead_hops, missing_hops: look_ahead_hops }
+        let codebook = config
+            .bottleneck
+            .map(|BottleneckConfig::VectorQuantized { .. }| tensor(CODEBOOK).to_vec().into_boxed_slice());
+        Self { kind, input_size, look_ahead_hops, codebook, missing_hops: look_ahead_hops }
     }
 
     /// Values that go in each hop: the mel bands and the loudness feature of the hop's frame for
@@ -66,6 +73,7 @@ impl Encoder {
     /// Back to the starting state.
     pub fn reset(&mut self) {
         match &mut self.kind {
+            Kind::None => {}
             Kind::Mel(mel) => mel.reset(),
             Kind::Dilated(dilated) => dilated.reset(),
             Kind::Strided(strided) => strided.reset(),
@@ -81,6 +89,7 @@ impl Encoder {
     pub fn push(&mut self, input: &[f32]) -> Option<&[f32]> {
         assert_eq!(input.len(), self.input_size, "values of a hop");
         let latent = match &mut self.kind {
+            Kind::None => &[],
             Kind::Mel(mel) => mel.push(input),
             Kind::Dilated(dilated) => dilated.push(input),
             Kind::Strided(strided) => strided.push(input),
@@ -89,7 +98,13 @@ impl Encoder {
             self.missing_hops -= 1;
             return None;
         }
-        Some(latent)
+        Some(match &self.codebook {
+            Some(codebook) => {
+                let code = nearest_code(codebook, latent);
+                &codebook[code * latent.len()..(code + 1) * latent.len()]
+            }
+            None => latent,
+        })
     }
 }
 

@@ -15,10 +15,8 @@ use super::optimizer::Adam;
 use super::recipe::{AugmentConfig, CardConfig, Recipe, TrainingConfig};
 use super::score::{mean_bits, scored_samples, validation_cuts};
 use super::trainer::Progress;
-use crate::model::{Decoder, Parameters, encode};
-use crate::voice::{Card, Singer, VoiceBank};
-
-const EMBEDDING: &str = "singers.embedding";
+use crate::model::{Decoder, Parameters, encode, narrow};
+use crate::voice::{Card, EMBEDDING, Singer, SingerInput, VoiceBank};
 
 /// Who comes into the bank.
 #[derive(Clone, Debug)]
@@ -32,6 +30,11 @@ pub struct NewSinger {
 impl NewSinger {
     /// Whether a bank can take the singer in, before anything is learnt.
     pub fn check(&self, bank: &VoiceBank) -> Result<(), TrainError> {
+        if bank.card().model.singers != SingerInput::Embedding {
+            let reason =
+                "its singers have no learnt embeddings, so there is nothing to find for another".into();
+            return Err(TrainError::NewSinger { reason });
+        }
         self.card(bank.card(), 1.0, 220.0).check().map_err(|reason| TrainError::NewSinger { reason })
     }
 
@@ -94,11 +97,14 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             tritone_step: 0,
             tritone_bits: 0.0,
             spectrum: None,
+            // The bank's codebook stays as it is.
+            codebook: None,
         },
         // The past that the decoder is shown is as flawed as when it learnt; the encoder hears the recordings as they are.
         augment: AugmentConfig {
             reverse: 0.0,
             invert: 0.0,
+            pitch_jitter_semitones: 0.0,
             code_noise: 3,
             lapses_per_second: 8.0,
             rough_lapses_per_second: 2.0,
@@ -155,7 +161,8 @@ pub fn adapt(
             break;
         }
         let batch = batcher.training(step, &nobody)?;
-        let latent = encode(&recipe.model, &parameters, &batch.encoder_input)?.detach();
+        let latent = encode(&recipe.model, &parameters, &batch.encoder_input)?;
+        let latent = narrow(&recipe.model, &parameters, &latent)?.latent.detach();
         let decoder = Decoder::new(&recipe.model, &parameters);
         let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
         let nats: Tensor = (nll.sum_all()? / scored_samples(recipe) as f64)?;

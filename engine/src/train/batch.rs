@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::backtranslation::SungByBlends;
 use super::corpus::{Clip, Corpus};
+use super::jitter::shift_pitch;
 use super::past::{Flaws, Past};
 use super::recipe::Recipe;
 use crate::decode::{F0Phase, PeriodLags, harmonic_waves, period_taps};
@@ -12,7 +13,7 @@ use crate::model::random::Generator;
 use crate::model::{DecoderInput, EncoderContext, encoder_context};
 use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR, level};
 use crate::signal::mu_law;
-use crate::voice::{EncoderConfig, ModelConfig};
+use crate::voice::{EncoderConfig, ModelConfig, SingerInput};
 
 /// B segments.
 pub(crate) struct Batch {
@@ -46,6 +47,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) heard: &'a [f32],
     pub(crate) gain: f32,
     pub(crate) invert: bool,
+    /// A piece that the encoder hears in another pitch.
+    pub(crate) jitter: Option<Jitter>,
     /// What is wrong with the past that the decoder is shown.
     pub(crate) flaws: Option<Flaws>,
     /// F0 as the decoder is told it, over the F0 that was sung (1 in training).
@@ -62,9 +65,26 @@ impl<'a> Cut<'a> {
             heard: clip.heard(0),
             gain: 1.0,
             invert: false,
+            jitter: None,
             flaws: None,
             f0_ratio: 1.0,
         }
+    }
+}
+
+/// A piece of a segment, as shares of its length, and how much higher it is heard.
+#[derive(Clone, Copy)]
+pub(crate) struct Jitter {
+    start: f32,
+    length: f32,
+    ratio: f32,
+}
+
+impl Jitter {
+    fn draw(semitones: f32, random: &mut Generator) -> Self {
+        let length = random.between(0.25, 0.5);
+        let start = random.between(0.0, 1.0 - length);
+        Self { start, length, ratio: (random.between(-semitones, semitones) / 12.0).exp2() }
     }
 }
 
@@ -127,7 +147,9 @@ impl<'a> Batcher<'a> {
             .map(|item| {
                 let draw = step * segments as u64 + item as u64;
                 let mut random = Generator::new(seed, draw);
-                let singer = (draw % self.corpus.singers.len() as u64) as usize;
+                // A decoder that is one singer's own learns from a whole batch at a time.
+                let turn = if self.recipe.model.singers == SingerInput::Decoders { step } else { draw };
+                let singer = (turn % self.corpus.singers.len() as u64) as usize;
                 let (clip, heard) = match sung.draw(self.recipe, singer, &mut random) {
                     Some((place, heard)) => (&self.corpus.training[singer][place], heard),
                     None => self.plain_source(singer, &mut random),
@@ -138,6 +160,8 @@ impl<'a> Batcher<'a> {
                     heard,
                     gain: 10f32.powf(random.between(low, high) / 20.0),
                     invert: random.chance(augment.invert),
+                    jitter: (augment.pitch_jitter_semitones > 0.0)
+                        .then(|| Jitter::draw(augment.pitch_jitter_semitones, &mut random)),
                     flaws: Some(Flaws {
                         code_noise: augment.code_noise,
                         lapses_per_second: augment.lapses_per_second,
@@ -301,7 +325,14 @@ impl<'a> Batcher<'a> {
         let EncoderConfig::Mel { mels, .. } = model.encoder else {
             let first = cut.start_frame * model.hop_samples;
             let scale = if cut.invert { -cut.gain } else { cut.gain };
+            let begin = input.len();
             input.extend(cut.heard[first..first + frames * model.hop_samples].iter().map(|x| x * scale));
+            if let Some(Jitter { start, length, ratio }) = cut.jitter {
+                let segment = &mut input[begin..];
+                let samples = |share: f32| (share * segment.len() as f32) as usize;
+                let piece = samples(start)..samples(start + length);
+                shift_pitch(segment, model.sample_rate_hz, piece, ratio);
+            }
             return;
         };
         let width = mels + 1;

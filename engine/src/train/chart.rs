@@ -14,16 +14,17 @@ pub(crate) struct Point {
     pub(crate) wrong_singer_bits: f32,
     pub(crate) confusion_accuracy: f32,
     pub(crate) spectrum_distance: f32,
+    pub(crate) perplexity: f32,
     pub(crate) samples_per_second: f32,
 }
 
 /// Columns of the CSV.
-pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,samples_per_second";
+pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,perplexity,samples_per_second";
 
 impl Point {
     pub(crate) fn csv(&self) -> String {
         format!(
-            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.0}",
+            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.0}",
             self.step,
             self.train_bits,
             self.validation_bits,
@@ -31,6 +32,7 @@ impl Point {
             self.wrong_singer_bits,
             self.confusion_accuracy,
             self.spectrum_distance,
+            self.perplexity,
             self.samples_per_second
         )
     }
@@ -48,6 +50,7 @@ impl Point {
             wrong_singer_bits: next()?,
             confusion_accuracy: next()?,
             spectrum_distance: next()?,
+            perplexity: next()?,
             samples_per_second: next()?,
         })
     }

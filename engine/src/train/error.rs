@@ -49,7 +49,7 @@ pub enum TrainError {
     /// A bank that a run cannot start from.
     #[error(
         "bank {bank} is of another model than the recipe's: a run can start from it if sample rate, hop, pre-emphasis, \
-         excitation and decoder are alike; `falsetto inspect` shows its sizes"
+         excitation and decoder are alike and singers have learnt embeddings; `falsetto inspect` shows its sizes"
     )]
     Inherit {
         /// Its name.

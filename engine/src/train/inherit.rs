@@ -4,9 +4,7 @@
 use super::error::TrainError;
 use super::recipe::Recipe;
 use crate::model::Parameters;
-use crate::voice::{EncoderConfig, ModelConfig, VoiceBank, tensor_specs};
-
-const EMBEDDING: &str = "singers.embedding";
+use crate::voice::{EMBEDDING, EncoderConfig, ModelConfig, SingerInput, VoiceBank, tensor_specs};
 
 /// Sets fresh `parameters` of the recipe's model to what the bank knows.
 ///
@@ -24,7 +22,8 @@ pub(crate) fn inherit(
 ) -> Result<(), TrainError> {
     let card = bank.card();
     let (old, new) = (&card.model, &recipe.model);
-    if with_front_of(old, new) != *new || old.condition.period_taps > new.condition.period_taps {
+    let embed = old.singers == SingerInput::Embedding;
+    if !embed || with_front_of(old, new) != *new || old.condition.period_taps > new.condition.period_taps {
         return Err(TrainError::Inherit { bank: card.name.clone() });
     }
     let all =
@@ -60,6 +59,7 @@ fn is_of_the_layers(name: &str) -> bool {
 fn with_front_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
     let mut model = with_free_sizes_of(old, new);
     model.encoder = new.encoder.clone();
+    model.bottleneck = new.bottleneck;
     model.latent_size = new.latent_size;
     model.singer_embedding_size = new.singer_embedding_size;
     model.condition.frame_layers = new.condition.frame_layers;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::voice::{Arithmetic, ConfigError, EncoderConfig, ModelConfig, Sampling};
+use crate::voice::{Arithmetic, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput};
 
 /// A training recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,22 @@ pub struct TrainingConfig {
     pub tritone_bits: f32,
     /// The spectrum that the frame network is taught beside the samples (mel encoder only).
     pub spectrum: Option<SpectrumConfig>,
+    /// How a codebook is learnt, if the model has one.
+    pub codebook: Option<CodebookConfig>,
+}
+
+/// Learning of a codebook (van den Oord et al. 2017, section 3.2 and appendix A.1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodebookConfig {
+    /// Weight beta of the commitment loss beside the nats of a sample.
+    pub commitment: f32,
+    /// Decay gamma of the running means that codes are set to; without, codes follow the gradient of the codebook loss.
+    pub decay: Option<f32>,
+    /// A code that falls below this share of an even one's use begins anew at a frame of the batch; 0 lets codes die. Needs
+    /// `decay`.
+    #[serde(default)]
+    pub revival_share: f32,
 }
 
 /// Teaching of the encoder and the frame network alone: segments of which only the log-mel frames are predicted, from the
@@ -118,6 +134,10 @@ pub struct AugmentConfig {
     pub reverse: f32,
     /// Probability of a sign-inverted segment.
     pub invert: f32,
+    /// A piece of what a waveform encoder hears, a quarter to a half of the segment, is shifted in pitch by up to so many
+    /// semitones up or down (Mor et al., "A Universal Music Translation Network", 2018, section 3.2).
+    #[serde(default)]
+    pub pitch_jitter_semitones: f32,
     /// Largest change of the decoder's past codes, uniform in both directions, where a segment's own limit is drawn from
     /// 0 up to this: it meets its own errors when it sings.
     pub code_noise: i32,
@@ -214,6 +234,51 @@ impl Recipe {
         training.learning_rate * warm_up.min(1.0) * (0.02 + 0.98 * cosine)
     }
 
+    /// What does not go together where the model is one of the paper's relatives.
+    fn check_relatives(&self) -> Result<(), ConfigError> {
+        let (model, training) = (&self.model, &self.training);
+        let refuse = |what: &str| Err(ConfigError(what.to_string()));
+        match (&model.bottleneck, &training.codebook) {
+            (Some(_), None) => return refuse("a codebook needs training.codebook"),
+            (None, Some(_)) => return refuse("training.codebook needs model.bottleneck"),
+            (_, Some(codebook)) => {
+                let decays = codebook.decay.is_none_or(|decay| (0.0..1.0).contains(&decay));
+                let shares = (0.0..1.0).contains(&codebook.revival_share);
+                if !(0.0..=1_000.0).contains(&codebook.commitment) || !decays || !shares {
+                    return refuse(
+                        "training.codebook.commitment must be 0 to 1000, decay and revival_share in [0, 1)",
+                    );
+                }
+                if codebook.decay.is_none() && codebook.revival_share > 0.0 {
+                    return refuse("training.codebook.revival_share needs decay");
+                }
+            }
+            (None, None) => {}
+        }
+        if model.encoder == EncoderConfig::None && (training.confusion > 0.0 || training.latent_noise > 0.0) {
+            return refuse("training.confusion and latent_noise need an encoder");
+        }
+        let embeds = model.singers == SingerInput::Embedding;
+        if !embeds && training.singer_emphasis != 1.0 {
+            return refuse("training.singer_emphasis must be 1 where singers have no learnt embeddings");
+        }
+        if !embeds && self.backtranslation.is_some() {
+            return refuse(
+                "backtranslation needs singers that can be blended: model.singers = \"embedding\"",
+            );
+        }
+        if model.singers == SingerInput::Decoders && training.spectrum.is_some() {
+            return refuse("training.spectrum needs one decoder for all singers");
+        }
+        let jitter = self.augment.pitch_jitter_semitones;
+        let reads_wave =
+            matches!(model.encoder, EncoderConfig::Dilated { .. } | EncoderConfig::Strided { .. });
+        if !(0.0..=12.0).contains(&jitter) || (jitter > 0.0 && !reads_wave) {
+            return refuse("augment.pitch_jitter_semitones must be 0 to 12 and needs a waveform encoder");
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.model.check()?;
         let training = &self.training;
@@ -254,6 +319,7 @@ impl Recipe {
                 return refuse("training.spectrum.segments must be at least 1, weight 0 to 1000");
             }
         }
+        self.check_relatives()?;
         if let Some(rounds) = &self.backtranslation
             && (rounds.every_steps == 0
                 || rounds.clips == 0

@@ -5,7 +5,7 @@ use candle_core::Result;
 use super::batch::{Batcher, Cut};
 use super::corpus::Corpus;
 use super::recipe::Recipe;
-use crate::model::{Decoder, Parameters, encode};
+use crate::model::{Decoder, Parameters, encode, narrow};
 
 /// Samples of a step's segments that are scored.
 pub(crate) fn scored_samples(recipe: &Recipe) -> usize {
@@ -32,12 +32,16 @@ pub(crate) fn mean_bits(
     parameters: &Parameters,
     cuts: &[Cut],
 ) -> Result<f32> {
-    let training = &recipe.training;
-    let decoder = Decoder::new(&recipe.model, parameters);
+    let (model, training) = (&recipe.model, &recipe.training);
     let mut nats = 0.0;
-    for cuts in cuts.chunks(training.batch) {
+    // One decoder's at a time.
+    let batches = cuts.chunk_by(|a, b| a.singer == b.singer).flat_map(|cuts| cuts.chunks(training.batch));
+    for cuts in batches {
         let batch = batcher.build(cuts)?;
-        let latent = encode(&recipe.model, parameters, &batch.encoder_input)?.detach();
+        let own = parameters.of_decoder(model, cuts[0].singer);
+        let decoder = Decoder::new(model, &own);
+        let latent = encode(model, parameters, &batch.encoder_input)?;
+        let latent = narrow(model, parameters, &latent)?.latent.detach();
         let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
         nats += f64::from(nll.sum_all()?.to_scalar::<f32>()?);
     }

@@ -13,6 +13,7 @@ use super::backtranslation::SungByBlends;
 use super::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer, samples_per_step};
 use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
+use super::codebook::{RunningCodebook, perplexity};
 use super::corpus::Corpus;
 use super::error::TrainError;
 use super::inherit::inherit;
@@ -21,9 +22,9 @@ use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
 use super::score::{mean_bits, scored_samples, validation_cuts};
 use crate::files::{Encoding, Sound};
 use crate::model::random::Generator;
-use crate::model::{Confusion, Decoder, Parameters, Spectrum, encode};
+use crate::model::{Confusion, Decoder, Parameters, Spectrum, encode, narrow};
 use crate::stream::{Settings, convert};
-use crate::voice::{Card, EncoderConfig, FORMAT_VERSION, Singer, VoiceBank};
+use crate::voice::{Card, EMBEDDING, EncoderConfig, FORMAT_VERSION, Singer, VoiceBank};
 
 /// What is told after every step.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +60,9 @@ pub struct Trainer<'a> {
     folder: PathBuf,
     parameters: Parameters,
     adam: Adam,
-    confusion: Confusion,
-    confusion_adam: Adam,
+    /// The singers' classifier, where the encoder is trained against it.
+    confusion: Option<(Confusion, Adam)>,
+    codebook: Option<RunningCodebook>,
     spectrum: Option<(Spectrum, Adam)>,
     /// Running average of the parameters, which the bank is made of.
     average: BTreeMap<String, Vec<f32>>,
@@ -108,10 +110,15 @@ impl<'a> Trainer<'a> {
             batcher: Batcher::new(recipe, corpus),
             folder: folder.into(),
             average: parameters.values()?,
+            codebook: recipe
+                .training
+                .codebook
+                .as_ref()
+                .map(|config| RunningCodebook::new(&parameters, config))
+                .transpose()?,
             parameters,
             adam: Adam::default(),
-            confusion: Confusion::new(recipe.model.latent_size, singers, seed ^ 0xC0F)?,
-            confusion_adam: Adam::default(),
+            confusion: confusion_of(recipe, singers)?,
             spectrum: spectrum_of(recipe)?,
             round: None,
             step: 0,
@@ -162,6 +169,7 @@ impl<'a> Trainer<'a> {
                 point.train_bits = losses.bits;
                 point.confusion_accuracy = losses.confusion_accuracy;
                 point.spectrum_distance = losses.spectrum_distance;
+                point.perplexity = losses.perplexity;
                 point.samples_per_second = rate;
                 self.points.push(point);
                 self.save(true)?;
@@ -204,59 +212,80 @@ impl<'a> Trainer<'a> {
         Ok(sung.map(|sung| Round { number, weights, sung }))
     }
 
-    /// One step: reconstruction, and the classifier against the encoder.
+    /// One step: reconstruction, what the bottleneck asks for, the spectrum, and the classifier against the encoder.
     fn train_step(&mut self) -> Result<Losses, TrainError> {
         let training = &self.recipe.training;
         let phase_one = SungByBlends::default();
         let sung = self.round.as_ref().map_or(&phase_one, |round| &round.sung);
         let batch = self.batcher.training(self.step, sung)?;
-        let latent = self.noisy(&encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?, 0)?;
-        let decoder = Decoder::new(&self.recipe.model, &self.parameters);
+        let model = &self.recipe.model;
+        let narrowed =
+            narrow(model, &self.parameters, &encode(model, &self.parameters, &batch.encoder_input)?)?;
+        let latent = self.noisy(&narrowed.latent, 0)?;
+        let own = self.parameters.of_decoder(model, batch.decoder_input.singers[0] as usize);
+        let decoder = Decoder::new(model, &own);
         let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
         let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
+        let mut loss = nats.clone();
+        let mut losses = Losses::default();
 
-        // What the classifier hears: the many segments of spectra where there are such.
-        let (latent, singers, distance) = match (&self.spectrum, &training.spectrum) {
-            (Some((spectrum, _)), Some(config)) => {
-                let batch = self.batcher.spectra(self.step, config.segments, sung)?;
-                let latent = encode(&self.recipe.model, &self.parameters, &batch.encoder_input)?;
-                let latent = self.noisy(&latent, SPECTRUM_SEED)?;
-                let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
-                (latent, batch.singers, Some(spectrum.distance(&frames, &batch.spectrum)?))
+        if let (Some(codes), Some(config)) = (&narrowed.codes, &training.codebook) {
+            loss = (loss + (&codes.commitment_loss * f64::from(config.commitment))?)?;
+            if config.decay.is_none() {
+                loss = (loss + &codes.codebook_loss)?;
             }
-            _ => (latent, batch.decoder_input.singers, None),
-        };
-        let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
-        let strength = f64::from(training.confusion) * warm_up;
-        let logits = self.confusion.logits(&latent, strength)?;
-        let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
-        let accuracy = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?.mean_all()?;
-        let mut loss = (&nats + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
-        let mut spectrum_distance = 0.0;
-        if let (Some(distance), Some(config)) = (&distance, &training.spectrum) {
-            loss = (loss + (distance * f64::from(config.weight))?)?;
-            spectrum_distance = distance.to_scalar::<f32>()?;
+            losses.perplexity = perplexity(&codes.chosen);
+        }
+        // What the classifier hears: the many segments of spectra where there are such.
+        let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
+        if let (Some((spectrum, _)), Some(config)) = (&self.spectrum, &training.spectrum) {
+            let batch = self.batcher.spectra(self.step, config.segments, sung)?;
+            latent = self.noisy(&encode(model, &self.parameters, &batch.encoder_input)?, SPECTRUM_SEED)?;
+            let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
+            let distance = spectrum.distance(&frames, &batch.spectrum)?;
+            loss = (loss + (&distance * f64::from(config.weight))?)?;
+            losses.spectrum_distance = distance.to_scalar::<f32>()?;
+            singers = batch.singers;
+        }
+        if let Some((confusion, _)) = &self.confusion {
+            let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
+            let logits = confusion.logits(&latent, f64::from(training.confusion) * warm_up)?;
+            let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
+            let right = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?;
+            losses.confusion_accuracy = right.mean_all()?.to_scalar::<f32>()?;
+            loss = (loss + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
         }
 
-        let bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
-        if !bits.is_finite() {
+        losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
+        if !losses.bits.is_finite() {
             return Err(TrainError::Diverged { step: self.step });
         }
         let gradients = loss.backward()?;
         let rate = self.recipe.learning_rate(self.step);
         let norm = training.gradient_norm;
         self.adam.step(&self.parameters, &gradients, rate, norm)?;
-        self.confusion_adam.step(&self.confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
+        if let Some((confusion, adam)) = &mut self.confusion {
+            adam.step(&confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
+        }
         if let Some((spectrum, adam)) = &mut self.spectrum {
             adam.step(&spectrum.parameters, &gradients, rate, norm)?;
         }
+        if let (Some(running), Some(codes), Some(config)) =
+            (&mut self.codebook, &narrowed.codes, &training.codebook)
+        {
+            let mut random = Generator::new(training.seed ^ CODEBOOK_SEED, self.step);
+            running.follow(&self.parameters, codes, config, &mut random)?;
+        }
         self.update_average()?;
-        Ok(Losses { bits, confusion_accuracy: accuracy.to_scalar::<f32>()?, spectrum_distance })
+        Ok(losses)
     }
 
     /// The latent with the recipe's noise, another for each purpose.
     fn noisy(&self, latent: &Tensor, purpose: u64) -> Result<Tensor, TrainError> {
         let deviation = self.recipe.training.latent_noise;
+        if deviation == 0.0 {
+            return Ok(latent.clone());
+        }
         let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED ^ purpose, self.step);
         let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
         Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
@@ -311,7 +340,12 @@ impl<'a> Trainer<'a> {
     fn save(&self, previews: bool) -> Result<(), TrainError> {
         let mut checkpoint = Checkpoint::default();
         checkpoint.put("model", &self.parameters, &self.adam)?;
-        checkpoint.put("confusion", &self.confusion.parameters, &self.confusion_adam)?;
+        if let Some((confusion, adam)) = &self.confusion {
+            checkpoint.put("confusion", &confusion.parameters, adam)?;
+        }
+        if let Some(codebook) = &self.codebook {
+            checkpoint.put("codebook", &codebook.state, &Adam::default())?;
+        }
         if let Some((spectrum, adam)) = &self.spectrum {
             checkpoint.put("spectrum", &spectrum.parameters, adam)?;
         }
@@ -347,7 +381,7 @@ impl<'a> Trainer<'a> {
         let mut tensors = self.average.clone();
         let width = self.recipe.model.singer_embedding_size;
         let emphasis = self.recipe.training.singer_emphasis;
-        if let Some(embeddings) = tensors.get_mut("singers.embedding") {
+        if let (Some(embeddings), true) = (tensors.get_mut(EMBEDDING), emphasis != 1.0) {
             let singers = embeddings.len() / width;
             for channel in 0..width {
                 let mean = embeddings.iter().skip(channel).step_by(width).sum::<f32>() / singers as f32;
@@ -423,9 +457,12 @@ impl<'a> Trainer<'a> {
             return Err(content("its model, seed or singers differ".into()).into());
         }
         checkpoint.take("model", &self.parameters, &mut self.adam).map_err(content)?;
-        checkpoint
-            .take("confusion", &self.confusion.parameters, &mut self.confusion_adam)
-            .map_err(content)?;
+        if let Some((confusion, adam)) = &mut self.confusion {
+            checkpoint.take("confusion", &confusion.parameters, adam).map_err(content)?;
+        }
+        if let Some(codebook) = &self.codebook {
+            checkpoint.take("codebook", &codebook.state, &mut Adam::default()).map_err(content)?;
+        }
         if let Some((spectrum, adam)) = &mut self.spectrum {
             checkpoint.take("spectrum", &spectrum.parameters, adam).map_err(content)?;
         }
@@ -454,6 +491,18 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Keeps the latent's noise apart from the draws of the batches.
 const LATENT_SEED: u64 = 0x1A7E;
 
+/// Keeps the revival of codes apart from the draws of the batches.
+const CODEBOOK_SEED: u64 = 0xC0DE;
+
+/// The classifier, if the recipe asks for it.
+fn confusion_of(recipe: &Recipe, singers: usize) -> Result<Option<(Confusion, Adam)>, TrainError> {
+    if recipe.training.confusion == 0.0 {
+        return Ok(None);
+    }
+    let confusion = Confusion::new(recipe.model.latent_size, singers, recipe.training.seed ^ 0xC0F)?;
+    Ok(Some((confusion, Adam::default())))
+}
+
 /// The map to spectra, if the recipe asks for it.
 fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> {
     let (EncoderConfig::Mel { mels, .. }, Some(_)) = (&recipe.model.encoder, &recipe.training.spectrum)
@@ -480,26 +529,28 @@ struct Losses {
     bits: f32,
     confusion_accuracy: f32,
     spectrum_distance: f32,
+    perplexity: f32,
 }
 
 /// Means since the last validation.
 #[derive(Default)]
 struct Recent {
     steps: u64,
-    sums: [f64; 3],
+    sums: [f64; 4],
 }
 
 impl Recent {
     fn add(&mut self, losses: Losses) {
         self.steps += 1;
-        let losses = [losses.bits, losses.confusion_accuracy, losses.spectrum_distance];
+        let losses = [losses.bits, losses.confusion_accuracy, losses.spectrum_distance, losses.perplexity];
         self.sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += f64::from(loss));
     }
 
     fn take(&mut self) -> Losses {
         let steps = self.steps.max(1) as f64;
-        let [bits, confusion_accuracy, spectrum_distance] = self.sums.map(|sum| (sum / steps) as f32);
+        let [bits, confusion_accuracy, spectrum_distance, perplexity] =
+            self.sums.map(|sum| (sum / steps) as f32);
         *self = Self::default();
-        Losses { bits, confusion_accuracy, spectrum_distance }
+        Losses { bits, confusion_accuracy, spectrum_distance, perplexity }
     }
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::card::{Card, FORMAT_VERSION, Singer};
 use super::container::{self, Element, Entry};
-use super::tensors::{TensorSpec, tensor_specs};
+use super::tensors::{EMBEDDING, TensorSpec, decoder_tensor_name, tensor_specs};
 
 /// Name of the bank that is built in.
 pub const DEFAULT_BANK_NAME: &str = "default";
@@ -324,19 +324,42 @@ impl VoiceBank {
         })
     }
 
-    /// Embedding of the singer of this index (`singer_embedding_size` values); of the last singer if there are fewer.
+    /// The values of the tensor that a singer's decoder calls `name`; the last singer's if there are fewer.
+    ///
+    /// # Panics
+    /// As [`VoiceBank::tensor`].
+    pub fn decoder_tensor(&self, singer: usize, name: &str) -> &[f32] {
+        let singer = singer.min(self.card.singers.len() - 1);
+        self.tensor(&decoder_tensor_name(&self.card.model, singer, name))
+    }
+
+    /// Embedding of the singer of this index (`singer_embedding_size` values, so none where the decoder is given none); of
+    /// the last singer if there are fewer.
     pub fn singer_embedding(&self, index: usize) -> &[f32] {
         let size = self.card.model.singer_embedding_size;
+        if size == 0 {
+            return &[];
+        }
         let begin = index.min(self.card.singers.len() - 1) * size;
-        &self.tensor("singers.embedding")[begin..begin + size]
+        &self.tensor(EMBEDDING)[begin..begin + size]
     }
 
     /// A bank whose only singer is a blend: the sum of the singers' embeddings, each times its share.
     ///
     /// # Errors
-    /// [`VoiceError::Tensor`] if a share is so large that the sum is not finite.
+    /// [`VoiceError::Tensor`] if a share is so large that the sum is not finite, or if the bank's singers have no
+    /// embeddings.
     pub fn blend(&self, shares: &[(usize, f32)]) -> Result<Self, VoiceError> {
+        let origin = format!("a blend of `{}`", self.card.name);
         let mut embedding = vec![0.0; self.card.model.singer_embedding_size];
+        if embedding.is_empty() {
+            return Err(VoiceError::Tensor {
+                origin,
+                tensor: EMBEDDING.into(),
+                expected: "embeddings, which are what is blended".into(),
+                found: "singers without".into(),
+            });
+        }
         let mut log_f0 = 0.0;
         for &(singer, share) in shares {
             let part = self.singer_embedding(singer);
@@ -347,9 +370,9 @@ impl VoiceBank {
         let mut card = self.card.clone();
         card.singers = vec![Singer { name: "blend".into(), median_f0_hz: log_f0.exp() }];
         let mut tensors = self.tensors.clone();
-        tensors.insert("singers.embedding".into(), embedding);
+        tensors.insert(EMBEDDING.into(), embedding);
         let specs = tensor_specs(&card.model, 1);
-        Self::from_checked_shapes(card, tensors, &specs, &format!("a blend of `{}`", self.card.name))
+        Self::from_checked_shapes(card, tensors, &specs, &origin)
     }
 
     /// SHA-256 of the file that [`save`](Self::save) writes, in hexadecimal: what a project remembers a bank by. It

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::signal::loudness::{LOUDNESS_CEILING, LOUDNESS_FLOOR};
 
-use super::config::{MU_LAW_CODES, ModelConfig};
+use super::config::{MU_LAW_CODES, ModelConfig, SingerInput};
 
 /// Version of the file layout; a reader refuses what is newer than itself.
 pub const FORMAT_VERSION: u32 = 1;
@@ -120,6 +120,13 @@ impl Card {
         self.model.check().map_err(|error| error.to_string())?;
         if !(1..=MAX_SINGERS).contains(&self.singers.len()) {
             return Err(format!("singers has {} entries, must have 1 to {MAX_SINGERS}", self.singers.len()));
+        }
+        let width = self.model.singer_embedding_size;
+        if self.model.singers == SingerInput::OneHot && width < self.singers.len() {
+            let count = self.singers.len();
+            return Err(format!(
+                "model.singer_embedding_size is {width}, must be at least {count} for {count} singers"
+            ));
         }
         let mut names = std::collections::BTreeSet::new();
         for (index, singer) in self.singers.iter().enumerate() {

@@ -17,10 +17,13 @@ pub struct ModelConfig {
     pub hop_samples: usize,
     /// Coefficient `a` of the pre-emphasis `y[t] = x[t] - a x[t-1]` around mu-law; 0 switches it off.
     pub pre_emphasis: f32,
-    /// Width of one latent frame.
+    /// Width of one latent frame; 0 where there is no encoder.
     pub latent_size: usize,
-    /// Width of a singer's embedding.
+    /// Width of a singer's embedding; 0 where the decoder is given none.
     pub singer_embedding_size: usize,
+    /// How the decoder is told who sings.
+    #[serde(default, skip_serializing_if = "SingerInput::is_embedding")]
+    pub singers: SingerInput,
     /// How long the pitch of a hop may wait for the hops after it before it is decided, in milliseconds, rounded to hops.
     /// It is a part of the latency.
     #[serde(default = "default_f0_decision_ms")]
@@ -29,6 +32,9 @@ pub struct ModelConfig {
     pub condition: ConditionConfig,
     /// From the take to latent frames.
     pub encoder: EncoderConfig,
+    /// What latent frames are narrowed by before the decoder is given them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<BottleneckConfig>,
     /// From latent frames to samples.
     pub decoder: DecoderConfig,
 }
@@ -41,6 +47,40 @@ fn default_f0_decision_ms() -> u32 {
 /// The same of [`ConditionConfig::frame_layers`] and of the mel encoder's `dilation_base`.
 fn one() -> usize {
     1
+}
+
+/// How the decoder is told who sings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SingerInput {
+    /// A learnt embedding for each singer; a point between two is a blend of both.
+    #[default]
+    Embedding,
+    /// A vector with a 1 in the singer's place, which is not learnt.
+    OneHot,
+    /// Each singer has a decoder of his own, which is told nothing.
+    Decoders,
+    /// The decoder is not told: what is sung is what the latent brings.
+    None,
+}
+
+impl SingerInput {
+    // Banks from before it could be chosen keep their content hash.
+    fn is_embedding(&self) -> bool {
+        *self == Self::Embedding
+    }
+}
+
+/// What latent frames are narrowed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BottleneckConfig {
+    /// Each frame gives way to the nearest of so many learnt ones (van den Oord et al., "Neural Discrete Representation
+    /// Learning", 2017).
+    VectorQuantized {
+        /// Frames of the codebook.
+        codes: usize,
+    },
 }
 
 /// Extra conditioning of the decoder, each switchable.
@@ -67,6 +107,8 @@ pub struct ConditionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EncoderConfig {
+    /// None: the decoder sings what it likes.
+    None,
     /// Causal convolutions over level-free log-mel frames.
     Mel {
         /// Mel bands of one frame.
@@ -158,8 +200,16 @@ impl ModelConfig {
         };
         within("sample_rate_hz", self.sample_rate_hz as usize, 8_000, 48_000)?;
         within("hop_samples", self.hop_samples, 16, 4_096)?;
-        within("latent_size", self.latent_size, 1, 1_024)?;
-        within("singer_embedding_size", self.singer_embedding_size, 1, 1_024)?;
+        let least = usize::from(self.encoder != EncoderConfig::None);
+        within("latent_size", self.latent_size, least, 1_024 * least)?;
+        let least = usize::from(matches!(self.singers, SingerInput::Embedding | SingerInput::OneHot));
+        within("singer_embedding_size", self.singer_embedding_size, least, 1_024 * least)?;
+        if let Some(BottleneckConfig::VectorQuantized { codes }) = self.bottleneck {
+            within("bottleneck.codes", codes, 2, 1 << 16)?;
+            if self.encoder == EncoderConfig::None {
+                return Err(ConfigError("a bottleneck needs an encoder".into()));
+            }
+        }
         within("f0_decision_ms", self.f0_decision_ms as usize, 0, 100)?;
         within("condition.excitation_harmonics", self.condition.excitation_harmonics, 0, 64)?;
         within("condition.period_taps", self.condition.period_taps, 0, 15)?;
@@ -169,6 +219,7 @@ impl ModelConfig {
             return Err(ConfigError(format!("pre_emphasis is {}, must be in [0, 1)", self.pre_emphasis)));
         }
         match &self.encoder {
+            EncoderConfig::None => {}
             EncoderConfig::Mel { mels, channels, layers, dilation_base, look_ahead_frames } => {
                 within("encoder.mels", *mels, 8, 128)?;
                 within("encoder.channels", *channels, 1, 1_024)?;

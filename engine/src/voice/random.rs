@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::bank::{VoiceBank, VoiceError};
 use super::card::{Arithmetic, Card, FORMAT_VERSION, Sampling, Singer};
 use super::config::{MU_LAW_CODES, ModelConfig};
-use super::tensors::{TensorSpec, tensor_specs};
+use super::tensors::{EMBEDDING, TensorSpec, name_in_decoder, tensor_specs};
 
 impl VoiceBank {
     /// A bank with random weights and the singers `singer-0`, `singer-1`, ...; the same on every machine for the
@@ -46,13 +46,13 @@ impl VoiceBank {
 }
 
 fn random_tensor(spec: &TensorSpec, numbers: &mut Numbers) -> Vec<f32> {
-    let name = spec.name.as_str();
+    let name = name_in_decoder(&spec.name);
     if name.starts_with("decoder.input.") {
         return smooth_codes(spec.shape[1], numbers);
     }
     // Gains of the scaled-normal start that the trainer uses: of a layer's output for inputs of unit variance.
     let gain = match name {
-        "singers.embedding" => 1.0,
+        EMBEDDING => 1.0,
         "encoder.mel_mean" | "decoder.skip_bias" => 0.1,
         "decoder.excitation.weight" => 0.3,
         "decoder.head.hidden.weight" => 0.4,
@@ -66,7 +66,7 @@ fn random_tensor(spec: &TensorSpec, numbers: &mut Numbers) -> Vec<f32> {
         _ if name.starts_with("decoder.layers.") => 0.7,
         _ => 1.0,
     };
-    let is_matrix = name != "singers.embedding" && spec.shape.len() > 1;
+    let is_matrix = name != EMBEDDING && spec.shape.len() > 1;
     let inputs: usize = if is_matrix { spec.shape[1..].iter().product() } else { 1 };
     let scale = gain / (inputs as f32).sqrt();
     (0..spec.elements()).map(|_| scale * numbers.normal()).collect()

@@ -1,7 +1,12 @@
 //! The names and shapes of a bank's tensors, derived from its configuration. The trainer writes exactly these, the
 //! loader accepts exactly these.
 
-use super::config::{EncoderConfig, MU_LAW_CODES, ModelConfig};
+use super::config::{BottleneckConfig, EncoderConfig, MU_LAW_CODES, ModelConfig, SingerInput};
+
+/// The singers' embeddings, one row each.
+pub(crate) const EMBEDDING: &str = "singers.embedding";
+/// The frames that a quantised latent may be, one row each.
+pub(crate) const CODEBOOK: &str = "bottleneck.codebook";
 
 /// A tensor that a bank of a given configuration must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,7 @@ pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
     let mut add = |name: String, shape: &[usize]| specs.push(TensorSpec { name, shape: shape.to_vec() });
 
     match &config.encoder {
+        EncoderConfig::None => {}
         EncoderConfig::Mel { mels, channels, layers, .. } => {
             // One more input than mel bands: the frame's loudness.
             let mut inputs = mels + 1;
@@ -62,9 +68,48 @@ pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
         }
     }
 
-    add("singers.embedding".into(), &[singers, config.singer_embedding_size]);
+    if let Some(BottleneckConfig::VectorQuantized { codes }) = config.bottleneck {
+        add(CODEBOOK.into(), &[codes, config.latent_size]);
+    }
+    if config.singer_embedding_size > 0 {
+        add(EMBEDDING.into(), &[singers, config.singer_embedding_size]);
+    }
+    if config.singers == SingerInput::Decoders {
+        for singer in 0..singers {
+            let own = |spec: TensorSpec| TensorSpec {
+                name: decoder_tensor_name(config, singer, &spec.name),
+                ..spec
+            };
+            specs.extend(decoder_specs(config).into_iter().map(own));
+        }
+    } else {
+        specs.extend(decoder_specs(config));
+    }
+    specs
+}
+
+/// Name in the bank of the tensor that a singer's decoder calls `name`.
+pub(crate) fn decoder_tensor_name(config: &ModelConfig, singer: usize, name: &str) -> String {
+    match config.singers {
+        SingerInput::Decoders => format!("singers.{singer}.{name}"),
+        _ => name.into(),
+    }
+}
+
+/// The other way round: what a tensor of the bank is called within its decoder, or the same name if it is of none.
+pub(crate) fn name_in_decoder(name: &str) -> &str {
+    let own = name.strip_prefix("singers.").and_then(|rest| rest.split_once('.'));
+    own.map_or(name, |(_, name)| name)
+}
+
+/// The tensors of one decoder and of its frame network.
+fn decoder_specs(config: &ModelConfig) -> Vec<TensorSpec> {
+    let mut specs = Vec::new();
+    let mut add = |name: String, shape: &[usize]| specs.push(TensorSpec { name, shape: shape.to_vec() });
     let frame_channels = config.condition.frame_channels;
-    add("frame.weight".into(), &[frame_channels, config.frame_input_size()]);
+    if config.frame_input_size() > 0 {
+        add("frame.weight".into(), &[frame_channels, config.frame_input_size()]);
+    }
     add("frame.bias".into(), &[frame_channels]);
     for layer in 1..config.condition.frame_layers {
         add(format!("frame.layers.{layer}.weight"), &[frame_channels, frame_channels]);

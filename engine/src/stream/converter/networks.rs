@@ -8,11 +8,11 @@ use crate::decode::{Decoder, DecoderWeights, FrameInput};
 use crate::signal::analysis::Analyzer;
 use crate::signal::comb::Comb;
 use crate::signal::emphasis::DeEmphasis;
-use crate::signal::loudness::mean_square;
+use crate::signal::loudness::{LOUDNESS_FLOOR, mean_square};
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::stream::Encoder;
-use crate::voice::{EncoderConfig, VoiceBank};
+use crate::voice::{EncoderConfig, SingerInput, VoiceBank};
 
 /// Analysis, encoder and decoder. All read the same hops but know about them at different times, so what is early waits.
 pub(super) struct Networks {
@@ -21,11 +21,15 @@ pub(super) struct Networks {
     encoder: Encoder,
     reads_mel: bool,
     decoder: Decoder,
+    /// Each singer's network, where singers have their own; else the one of all.
+    weights: Vec<Arc<DecoderWeights>>,
     de_emphasis: DeEmphasis,
     /// None where the decoder is not told F0, so that nobody knows what it sings at.
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
     settings: Settings,
+    /// Which of `weights` sings.
+    singing: usize,
     /// The singer's embedding as it was last set.
     embedding: Box<[f32]>,
     /// Of the take.
@@ -35,6 +39,8 @@ pub(super) struct Networks {
     mel: Box<[f32]>,
     /// Amplification at the end of the last hop.
     gain: f32,
+    /// Whether what is sung is as loud as the take; not where the decoder sings what it likes.
+    follows_level: bool,
     squeal: SquealGuard,
     stages: Vec<(&'static str, usize)>,
     hops: usize,
@@ -47,6 +53,7 @@ struct Features {
     f0_hz: f32,
     voiced: bool,
     loudness: f32,
+    mean_square: f32,
 }
 
 /// The last `hops + 1` values, overwritten in place.
@@ -81,8 +88,14 @@ impl Networks {
         let mel_mean = reads_mel.then(|| bank.tensor("encoder.mel_mean"));
         let analyzer = Analyzer::new(model, mel_mean);
         let encoder = Encoder::new(model, |name| bank.tensor(name));
-        let weights = DecoderWeights::new(model, bank.card().arithmetic, |name| bank.tensor(name));
-        let decoder = Decoder::new(Arc::new(weights), card.sampling);
+        let networks = if model.singers == SingerInput::Decoders { card.singers.len() } else { 1 };
+        let weights: Vec<Arc<DecoderWeights>> = (0..networks)
+            .map(|singer| {
+                let tensor = |name: &str| bank.decoder_tensor(singer, name);
+                Arc::new(DecoderWeights::new(model, card.arithmetic, tensor))
+            })
+            .collect();
+        let decoder = Decoder::new(Arc::clone(&weights[0]), card.sampling);
 
         // Mel frames are analysed, then encoded; waveform encoders work beside the analysis.
         let analysis_hops = analyzer.look_ahead_hops();
@@ -96,16 +109,19 @@ impl Networks {
             encoder,
             reads_mel,
             decoder,
+            weights,
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
             comb: (model.condition.f0 && comb > 0.0)
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
             settings,
+            singing: 0,
             embedding: vec![0.0; model.singer_embedding_size].into(),
             range: PitchRange::default(),
             pitch_factor: 1.0,
             mel: vec![0.0; mels].into(),
             gain: 1.0,
+            follows_level: model.encoder != EncoderConfig::None,
             squeal: SquealGuard::default(),
             stages: vec![
                 ("look-ahead of the analysis", analysis_hops),
@@ -120,6 +136,10 @@ impl Networks {
     }
 
     fn apply(&mut self, settings: Settings) {
+        if self.weights.len() > 1 && own_decoder(&settings) != self.singing {
+            self.singing = own_decoder(&settings);
+            self.decoder.set_weights(&self.weights[self.singing]);
+        }
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
         let first = self.bank.singer_embedding(settings.singer);
@@ -144,6 +164,11 @@ impl Networks {
         }
         self.gain = gain;
     }
+}
+
+/// Who sings where singers have decoders of their own: two of those cannot be blended, the one with the greater share sings.
+fn own_decoder(settings: &Settings) -> usize {
+    if settings.blend > 0.5 { settings.second_singer } else { settings.singer }
 }
 
 impl Middle for Networks {
@@ -174,8 +199,12 @@ impl Middle for Networks {
             if frame.voiced {
                 self.range.add(frame.f0_hz);
             }
-            *self.features.next() =
-                Features { f0_hz: frame.f0_hz, voiced: frame.voiced, loudness: frame.loudness };
+            *self.features.next() = Features {
+                f0_hz: frame.f0_hz,
+                voiced: frame.voiced,
+                loudness: frame.loudness,
+                mean_square: frame.mean_square,
+            };
         }
         let latent = match frame {
             _ if !self.reads_mel => self.encoder.push(hop),
@@ -206,11 +235,15 @@ impl Middle for Networks {
             voiced: features.voiced,
             loudness: features.loudness.min(self.bank.card().loudest),
         };
-        let excess = features.loudness - frame.loudness;
+        // A loudness is two thirds of the logarithm of an amplitude.
+        let excess = (1.5 * (features.loudness - frame.loudness)).exp();
+        let silence =
+            (features.loudness <= LOUDNESS_FLOOR && self.follows_level).then_some(features.mean_square);
         self.decoder.decode_hop(&frame, self.settings.seed, output);
         let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
-        if self.squeal.hears(emphasised_square, mean_square(output), &frame) {
+        let square = mean_square(output);
+        if self.follows_level && self.squeal.hears(emphasised_square, square, &frame) {
             self.decoder.forget();
         }
         if let Some(low_cut) = &mut self.low_cut {
@@ -219,11 +252,16 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
-        // A loudness is two thirds of the logarithm of an amplitude.
-        self.amplify(output, (1.5 * excess).exp());
+        // Softer than the loudness can say, the take itself says how soft: a rest is no place to hear the decoder breathe.
+        let hush =
+            silence.map_or(1.0, |take_square| (take_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0));
+        self.amplify(output, excess * hush);
         true
     }
 }
+
+/// Stands in for the mean square of digital silence where it divides.
+const SMALLEST_SQUARE: f32 = 1e-20;
 
 /// Hops in a row after which sound that is far too loud is taken for a squeal.
 const LOUD_HOPS: u32 = 3;

@@ -58,6 +58,8 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
         f0_decision_ms: 20,
         latent_size: 4,
         singer_embedding_size: 3,
+        singers: Default::default(),
+        bottleneck: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

@@ -11,6 +11,8 @@ fn config(encoder: EncoderConfig, hop_samples: usize) -> ModelConfig {
         f0_decision_ms: 20,
         latent_size: 5,
         singer_embedding_size: 2,
+        singers: Default::default(),
+        bottleneck: None,
         condition: ConditionConfig::default(),
         encoder,
         decoder: DecoderConfig {
