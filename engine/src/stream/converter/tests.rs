@@ -465,3 +465,23 @@ fn what_is_out_of_range_is_refused_or_brought_into_it() {
     assert_eq!(bits(&with(second)), bits(&with(Settings { air: 0.0, ..last })));
     assert_eq!(bits(&with(settings(f32::INFINITY))), bits(&with(settings(MAX_TRANSPOSE_SEMITONES))));
 }
+
+#[test]
+fn a_rest_is_no_louder_than_the_take() {
+    let bank =
+        bank(EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 });
+    let mut converter = Converter::new(&bank, MODEL_RATE_HZ, Settings::default()).unwrap();
+    let mut input = take(16_000, MODEL_RATE_HZ);
+    // From half a second on a rest whose room is at -72 dB.
+    for (n, sample) in input[8_000..].iter_mut().enumerate() {
+        *sample = if n % 3 == 0 { 4.2e-4 } else { -2.1e-4 };
+    }
+    let mut output = vec![0.0; input.len()];
+    converter.process(&input, &mut output);
+    let rms = |samples: &[f32]| crate::signal::loudness::mean_square(samples).sqrt();
+    let sung = converter.latency_samples() + 8_000;
+    assert!(rms(&output[sung - 4_000..sung]) > 0.003, "{}", rms(&output[sung - 4_000..sung]));
+    // A window of the analysis and a glide later.
+    let rest = rms(&output[sung + 800..]) / rms(&input[8_000..]);
+    assert!(rest < 1.2 && rest > 0.1, "{rest}");
+}
