@@ -15,6 +15,7 @@
 //! score            how well given parameters predict given segments
 //! adapt            a new singer in a bank that is there
 //! inherit          the weights of a bank as the start of another run
+//! objective        what a step learns from: samples
 //! trainer          the loop: step, validate, save, render previews through the real decoder
 //! chart            the loss curve as a picture
 //! ```
@@ -30,6 +31,7 @@ mod error;
 mod inherit;
 mod jitter;
 mod layout;
+mod objective;
 mod optimizer;
 mod past;
 mod phrases;

@@ -6,25 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::backtranslation::SungByBlends;
-use super::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer, samples_per_step};
+use super::batch::{other_singer, samples_per_step};
 use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
-use super::codebook::{RunningCodebook, perplexity};
 use super::corpus::Corpus;
 use super::error::TrainError;
 use super::inherit::inherit;
+use super::objective::{Losses, Objective, objective};
 use super::optimizer::Adam;
 use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
-use super::score::{mean_bits, scored_samples, validation_cuts};
 use crate::files::{Encoding, Sound};
-use crate::model::random::Generator;
-use crate::model::{Confusion, Decoder, Parameters, Spectrum, encode, narrow};
+use crate::model::Parameters;
 use crate::stream::{Settings, convert};
-use crate::voice::{Card, EMBEDDING, EncoderConfig, FORMAT_VERSION, Singer, VoiceBank};
+use crate::voice::{Card, EMBEDDING, FORMAT_VERSION, Singer, VoiceBank};
 
 /// What is told after every step.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +53,10 @@ pub struct Summary {
 pub struct Trainer<'a> {
     recipe: &'a Recipe,
     corpus: &'a Corpus,
-    batcher: Batcher<'a>,
+    objective: Box<dyn Objective + 'a>,
     folder: PathBuf,
     parameters: Parameters,
     adam: Adam,
-    /// The singers' classifier, where the encoder is trained against it.
-    confusion: Option<(Confusion, Adam)>,
-    codebook: Option<RunningCodebook>,
-    spectrum: Option<(Spectrum, Adam)>,
     /// Running average of the parameters, which the bank is made of.
     average: BTreeMap<String, Vec<f32>>,
     /// Phase II: the round that is going on.
@@ -107,19 +100,11 @@ impl<'a> Trainer<'a> {
         let mut trainer = Self {
             recipe,
             corpus,
-            batcher: Batcher::new(recipe, corpus),
+            objective: objective(recipe, corpus, &parameters)?,
             folder: folder.into(),
             average: parameters.values()?,
-            codebook: recipe
-                .training
-                .codebook
-                .as_ref()
-                .map(|config| RunningCodebook::new(&parameters, config))
-                .transpose()?,
             parameters,
             adam: Adam::default(),
-            confusion: confusion_of(recipe, singers)?,
-            spectrum: spectrum_of(recipe)?,
             round: None,
             step: 0,
             points: Vec::new(),
@@ -212,83 +197,13 @@ impl<'a> Trainer<'a> {
         Ok(sung.map(|sung| Round { number, weights, sung }))
     }
 
-    /// One step: reconstruction, what the bottleneck asks for, the spectrum, and the classifier against the encoder.
+    /// One step, and what the average makes of it.
     fn train_step(&mut self) -> Result<Losses, TrainError> {
-        let training = &self.recipe.training;
         let phase_one = SungByBlends::default();
         let sung = self.round.as_ref().map_or(&phase_one, |round| &round.sung);
-        let batch = self.batcher.training(self.step, sung)?;
-        let model = &self.recipe.model;
-        let narrowed =
-            narrow(model, &self.parameters, &encode(model, &self.parameters, &batch.encoder_input)?)?;
-        let latent = self.noisy(&narrowed.latent, 0)?;
-        let own = self.parameters.of_decoder(model, batch.decoder_input.singers[0] as usize);
-        let decoder = Decoder::new(model, &own);
-        let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
-        let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
-        let mut loss = nats.clone();
-        let mut losses = Losses::default();
-
-        if let (Some(codes), Some(config)) = (&narrowed.codes, &training.codebook) {
-            loss = (loss + (&codes.commitment_loss * f64::from(config.commitment))?)?;
-            if config.decay.is_none() {
-                loss = (loss + &codes.codebook_loss)?;
-            }
-            losses.perplexity = perplexity(&codes.chosen);
-        }
-        // What the classifier hears: the many segments of spectra where there are such.
-        let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
-        if let (Some((spectrum, _)), Some(config)) = (&self.spectrum, &training.spectrum) {
-            let batch = self.batcher.spectra(self.step, config.segments, sung)?;
-            latent = self.noisy(&encode(model, &self.parameters, &batch.encoder_input)?, SPECTRUM_SEED)?;
-            let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
-            let distance = spectrum.distance(&frames, &batch.spectrum)?;
-            loss = (loss + (&distance * f64::from(config.weight))?)?;
-            losses.spectrum_distance = distance.to_scalar::<f32>()?;
-            singers = batch.singers;
-        }
-        if let Some((confusion, _)) = &self.confusion {
-            let warm_up = (self.step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
-            let logits = confusion.logits(&latent, f64::from(training.confusion) * warm_up)?;
-            let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
-            let right = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?;
-            losses.confusion_accuracy = right.mean_all()?.to_scalar::<f32>()?;
-            loss = (loss + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
-        }
-
-        losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
-        if !losses.bits.is_finite() {
-            return Err(TrainError::Diverged { step: self.step });
-        }
-        let gradients = loss.backward()?;
-        let rate = self.recipe.learning_rate(self.step);
-        let norm = training.gradient_norm;
-        self.adam.step(&self.parameters, &gradients, rate, norm)?;
-        if let Some((confusion, adam)) = &mut self.confusion {
-            adam.step(&confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
-        }
-        if let Some((spectrum, adam)) = &mut self.spectrum {
-            adam.step(&spectrum.parameters, &gradients, rate, norm)?;
-        }
-        if let (Some(running), Some(codes), Some(config)) =
-            (&mut self.codebook, &narrowed.codes, &training.codebook)
-        {
-            let mut random = Generator::new(training.seed ^ CODEBOOK_SEED, self.step);
-            running.follow(&self.parameters, codes, config, &mut random)?;
-        }
+        let losses = self.objective.step(&self.parameters, &mut self.adam, self.step, sung)?;
         self.update_average()?;
         Ok(losses)
-    }
-
-    /// The latent with the recipe's noise, another for each purpose.
-    fn noisy(&self, latent: &Tensor, purpose: u64) -> Result<Tensor, TrainError> {
-        let deviation = self.recipe.training.latent_noise;
-        if deviation == 0.0 {
-            return Ok(latent.clone());
-        }
-        let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED ^ purpose, self.step);
-        let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
-        Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
     }
 
     fn update_average(&mut self) -> Result<(), TrainError> {
@@ -305,27 +220,13 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Bits per sample on held-out clips with the averaged weights: as sung, with F0 a tritone off, with another
-    /// singer's embedding.
+    /// What the averaged weights are worth.
     fn validate(&self) -> Result<Point, TrainError> {
         let averaged = Parameters::new(&self.recipe.model, self.corpus.singers.len(), 0)?;
         for (name, values) in &self.average {
             averaged.set(name, values)?;
         }
-        let plain = validation_cuts(self.recipe, self.corpus);
-        let tritone: Vec<Cut> =
-            plain.iter().map(|cut| Cut { f0_ratio: std::f32::consts::SQRT_2, ..*cut }).collect();
-        let singers = self.corpus.singers.len();
-        let wrong: Vec<Cut> =
-            plain.iter().map(|cut| Cut { singer: other_singer(cut.singer, singers), ..*cut }).collect();
-        let bits = mean_bits(self.recipe, &self.batcher, &averaged, &plain)?;
-        Ok(Point {
-            step: self.step,
-            validation_bits: bits,
-            tritone_bits: mean_bits(self.recipe, &self.batcher, &averaged, &tritone)? - bits,
-            wrong_singer_bits: mean_bits(self.recipe, &self.batcher, &averaged, &wrong)? - bits,
-            ..Point::default()
-        })
+        Ok(Point { step: self.step, ..self.objective.validate(&averaged)? })
     }
 
     fn bank_path(&self) -> PathBuf {
@@ -340,15 +241,7 @@ impl<'a> Trainer<'a> {
     fn save(&self, previews: bool) -> Result<(), TrainError> {
         let mut checkpoint = Checkpoint::default();
         checkpoint.put("model", &self.parameters, &self.adam)?;
-        if let Some((confusion, adam)) = &self.confusion {
-            checkpoint.put("confusion", &confusion.parameters, adam)?;
-        }
-        if let Some(codebook) = &self.codebook {
-            checkpoint.put("codebook", &codebook.state, &Adam::default())?;
-        }
-        if let Some((spectrum, adam)) = &self.spectrum {
-            checkpoint.put("spectrum", &spectrum.parameters, adam)?;
-        }
+        self.objective.save(&mut checkpoint)?;
         for (name, values) in &self.average {
             checkpoint.tensors.insert(format!("average.{name}"), values.clone());
         }
@@ -457,15 +350,7 @@ impl<'a> Trainer<'a> {
             return Err(content("its model, seed or singers differ".into()).into());
         }
         checkpoint.take("model", &self.parameters, &mut self.adam).map_err(content)?;
-        if let Some((confusion, adam)) = &mut self.confusion {
-            checkpoint.take("confusion", &confusion.parameters, adam).map_err(content)?;
-        }
-        if let Some(codebook) = &self.codebook {
-            checkpoint.take("codebook", &codebook.state, &mut Adam::default()).map_err(content)?;
-        }
-        if let Some((spectrum, adam)) = &mut self.spectrum {
-            checkpoint.take("spectrum", &spectrum.parameters, adam).map_err(content)?;
-        }
+        self.objective.resume(&checkpoint).map_err(content)?;
         for (name, average) in &mut self.average {
             let saved = checkpoint.tensors.get(&format!("average.{name}"));
             *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
@@ -488,48 +373,10 @@ impl<'a> Trainer<'a> {
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 
-/// Keeps the latent's noise apart from the draws of the batches.
-const LATENT_SEED: u64 = 0x1A7E;
-
-/// Keeps the revival of codes apart from the draws of the batches.
-const CODEBOOK_SEED: u64 = 0xC0DE;
-
-/// The classifier, if the recipe asks for it.
-fn confusion_of(recipe: &Recipe, singers: usize) -> Result<Option<(Confusion, Adam)>, TrainError> {
-    if recipe.training.confusion == 0.0 {
-        return Ok(None);
-    }
-    let confusion = Confusion::new(recipe.model.latent_size, singers, recipe.training.seed ^ 0xC0F)?;
-    Ok(Some((confusion, Adam::default())))
-}
-
-/// The map to spectra, if the recipe asks for it.
-fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> {
-    let (EncoderConfig::Mel { mels, .. }, Some(_)) = (&recipe.model.encoder, &recipe.training.spectrum)
-    else {
-        return Ok(None);
-    };
-    let channels = recipe.model.condition.frame_channels;
-    let spectrum = Spectrum::new(channels, *mels, recipe.training.seed ^ SPECTRUM_SEED)?;
-    Ok(Some((spectrum, Adam::default())))
-}
-
-/// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
-const CONFUSION_RATE: f32 = 1e-3;
-
 /// What two runs must share to be one: the model, the seed and the singers. Schedules may be changed in between.
 fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {
     let facts = format!("{:?} {} {:?}", recipe.model, recipe.training.seed, corpus.singers);
     Sha256::digest(facts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What a step's batch was worth before it.
-#[derive(Clone, Copy, Default)]
-struct Losses {
-    bits: f32,
-    confusion_accuracy: f32,
-    spectrum_distance: f32,
-    perplexity: f32,
 }
 
 /// Means since the last validation.

@@ -1,0 +1,54 @@
+//! What a step learns from, by the kind of thing that the model gives.
+
+mod samples;
+
+use super::backtranslation::SungByBlends;
+use super::batch::Batcher;
+use super::chart::Point;
+use super::checkpoint::Checkpoint;
+use super::corpus::Corpus;
+use super::error::TrainError;
+use super::optimizer::Adam;
+use super::recipe::Recipe;
+use crate::model::Parameters;
+use samples::Samples;
+
+/// One way to learn. The loop around it is the same for all: schedule, average, validation, checkpoints, previews.
+pub(super) trait Objective {
+    /// One step of the bank's tensors with `adam`, and of whatever else is learnt beside them.
+    fn step(
+        &mut self,
+        parameters: &Parameters,
+        adam: &mut Adam,
+        step: u64,
+        sung: &SungByBlends,
+    ) -> Result<Losses, TrainError>;
+
+    /// What averaged weights are worth on the clips that are kept for validation.
+    fn validate(&self, averaged: &Parameters) -> Result<Point, TrainError>;
+
+    /// Puts what is learnt beside the bank's tensors into a checkpoint.
+    fn save(&self, checkpoint: &mut Checkpoint) -> candle_core::Result<()>;
+
+    /// Takes it back; the error says what is missing.
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), String>;
+}
+
+/// The one that the recipe's model asks for.
+pub(super) fn objective<'a>(
+    recipe: &'a Recipe,
+    corpus: &'a Corpus,
+    parameters: &Parameters,
+) -> Result<Box<dyn Objective + 'a>, TrainError> {
+    Ok(Box::new(Samples::new(recipe, Batcher::new(recipe, corpus), corpus, parameters)?))
+}
+
+/// What a step's batch was worth before it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Losses {
+    /// Bits per sample.
+    pub(super) bits: f32,
+    pub(super) confusion_accuracy: f32,
+    pub(super) spectrum_distance: f32,
+    pub(super) perplexity: f32,
+}

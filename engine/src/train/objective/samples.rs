@@ -1,0 +1,206 @@
+//! Learning from samples: how well the decoder predicts each from those before it, and what the encoder must keep and lose
+//! for that.
+
+use candle_core::{Device, Tensor};
+
+use super::{Losses, Objective};
+use crate::model::random::Generator;
+use crate::model::{Confusion, Decoder, Parameters, Spectrum, encode, narrow};
+use crate::train::backtranslation::SungByBlends;
+use crate::train::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer};
+use crate::train::chart::Point;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::codebook::{RunningCodebook, perplexity};
+use crate::train::corpus::Corpus;
+use crate::train::error::TrainError;
+use crate::train::optimizer::Adam;
+use crate::train::recipe::Recipe;
+use crate::train::score::{mean_bits, scored_samples, validation_cuts};
+use crate::voice::EncoderConfig;
+
+/// The networks that are learnt beside the bank's.
+pub(super) struct Samples<'a> {
+    recipe: &'a Recipe,
+    corpus: &'a Corpus,
+    batcher: Batcher<'a>,
+    /// The singers' classifier, where the encoder is trained against it.
+    confusion: Option<(Confusion, Adam)>,
+    codebook: Option<RunningCodebook>,
+    spectrum: Option<(Spectrum, Adam)>,
+}
+
+impl<'a> Samples<'a> {
+    pub(super) fn new(
+        recipe: &'a Recipe,
+        batcher: Batcher<'a>,
+        corpus: &'a Corpus,
+        parameters: &Parameters,
+    ) -> Result<Self, TrainError> {
+        let codebook = &recipe.training.codebook;
+        Ok(Self {
+            recipe,
+            corpus,
+            batcher,
+            confusion: confusion_of(recipe, corpus.singers.len())?,
+            codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
+            spectrum: spectrum_of(recipe)?,
+        })
+    }
+
+    /// The latent with the recipe's noise, another for each purpose.
+    fn noisy(&self, step: u64, latent: &Tensor, purpose: u64) -> Result<Tensor, TrainError> {
+        let deviation = self.recipe.training.latent_noise;
+        if deviation == 0.0 {
+            return Ok(latent.clone());
+        }
+        let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED ^ purpose, step);
+        let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
+        Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
+    }
+}
+
+impl Objective for Samples<'_> {
+    /// One step: reconstruction, what the bottleneck asks for, the spectrum, and the classifier against the encoder.
+    fn step(
+        &mut self,
+        parameters: &Parameters,
+        adam: &mut Adam,
+        step: u64,
+        sung: &SungByBlends,
+    ) -> Result<Losses, TrainError> {
+        let training = &self.recipe.training;
+        let batch = self.batcher.training(step, sung)?;
+        let model = &self.recipe.model;
+        let narrowed = narrow(model, parameters, &encode(model, parameters, &batch.encoder_input)?)?;
+        let latent = self.noisy(step, &narrowed.latent, 0)?;
+        let own = parameters.of_decoder(model, batch.decoder_input.singers[0] as usize);
+        let decoder = Decoder::new(model, &own);
+        let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
+        let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
+        let mut loss = nats.clone();
+        let mut losses = Losses::default();
+
+        if let (Some(codes), Some(config)) = (&narrowed.codes, &training.codebook) {
+            loss = (loss + (&codes.commitment_loss * f64::from(config.commitment))?)?;
+            if config.decay.is_none() {
+                loss = (loss + &codes.codebook_loss)?;
+            }
+            losses.perplexity = perplexity(&codes.chosen);
+        }
+        // What the classifier hears: the many segments of spectra where there are such.
+        let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
+        if let (Some((spectrum, _)), Some(config)) = (&self.spectrum, &training.spectrum) {
+            let batch = self.batcher.spectra(step, config.segments, sung)?;
+            let heard = encode(model, parameters, &batch.encoder_input)?;
+            latent = self.noisy(step, &narrow(model, parameters, &heard)?.latent, SPECTRUM_SEED)?;
+            let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
+            let distance = spectrum.distance(&frames, &batch.spectrum)?;
+            loss = (loss + (&distance * f64::from(config.weight))?)?;
+            losses.spectrum_distance = distance.to_scalar::<f32>()?;
+            singers = batch.singers;
+        }
+        if let Some((confusion, _)) = &self.confusion {
+            let warm_up = (step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
+            let logits = confusion.logits(&latent, f64::from(training.confusion) * warm_up)?;
+            let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
+            let right = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?;
+            losses.confusion_accuracy = right.mean_all()?.to_scalar::<f32>()?;
+            loss = (loss + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
+        }
+
+        losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
+        if !losses.bits.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        let gradients = loss.backward()?;
+        let rate = self.recipe.learning_rate(step);
+        let norm = training.gradient_norm;
+        adam.step(parameters, &gradients, rate, norm)?;
+        if let Some((confusion, adam)) = &mut self.confusion {
+            adam.step(&confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
+        }
+        if let Some((spectrum, adam)) = &mut self.spectrum {
+            adam.step(&spectrum.parameters, &gradients, rate, norm)?;
+        }
+        if let (Some(running), Some(codes), Some(config)) =
+            (&mut self.codebook, &narrowed.codes, &training.codebook)
+        {
+            let mut random = Generator::new(training.seed ^ CODEBOOK_SEED, step);
+            running.follow(parameters, codes, config, &mut random)?;
+        }
+        Ok(losses)
+    }
+
+    /// Bits per sample on held-out clips with the averaged weights: as sung, with F0 a tritone off, with another
+    /// singer's embedding.
+    fn validate(&self, averaged: &Parameters) -> Result<Point, TrainError> {
+        let plain = validation_cuts(self.recipe, self.corpus);
+        let tritone: Vec<Cut> =
+            plain.iter().map(|cut| Cut { f0_ratio: std::f32::consts::SQRT_2, ..*cut }).collect();
+        let singers = self.corpus.singers.len();
+        let wrong: Vec<Cut> =
+            plain.iter().map(|cut| Cut { singer: other_singer(cut.singer, singers), ..*cut }).collect();
+        let bits = mean_bits(self.recipe, &self.batcher, averaged, &plain)?;
+        Ok(Point {
+            validation_bits: bits,
+            tritone_bits: mean_bits(self.recipe, &self.batcher, averaged, &tritone)? - bits,
+            wrong_singer_bits: mean_bits(self.recipe, &self.batcher, averaged, &wrong)? - bits,
+            ..Point::default()
+        })
+    }
+
+    fn save(&self, checkpoint: &mut Checkpoint) -> candle_core::Result<()> {
+        if let Some((confusion, adam)) = &self.confusion {
+            checkpoint.put("confusion", &confusion.parameters, adam)?;
+        }
+        if let Some(codebook) = &self.codebook {
+            checkpoint.put("codebook", &codebook.state, &Adam::default())?;
+        }
+        if let Some((spectrum, adam)) = &self.spectrum {
+            checkpoint.put("spectrum", &spectrum.parameters, adam)?;
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        if let Some((confusion, adam)) = &mut self.confusion {
+            checkpoint.take("confusion", &confusion.parameters, adam)?;
+        }
+        if let Some(codebook) = &self.codebook {
+            checkpoint.take("codebook", &codebook.state, &mut Adam::default())?;
+        }
+        if let Some((spectrum, adam)) = &mut self.spectrum {
+            checkpoint.take("spectrum", &spectrum.parameters, adam)?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the latent's noise apart from the draws of the batches.
+const LATENT_SEED: u64 = 0x1A7E;
+
+/// Keeps the revival of codes apart from the draws of the batches.
+const CODEBOOK_SEED: u64 = 0xC0DE;
+
+/// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
+const CONFUSION_RATE: f32 = 1e-3;
+
+/// The classifier, if the recipe asks for it.
+fn confusion_of(recipe: &Recipe, singers: usize) -> Result<Option<(Confusion, Adam)>, TrainError> {
+    if recipe.training.confusion == 0.0 {
+        return Ok(None);
+    }
+    let confusion = Confusion::new(recipe.model.latent_size, singers, recipe.training.seed ^ 0xC0F)?;
+    Ok(Some((confusion, Adam::default())))
+}
+
+/// The map to spectra, if the recipe asks for it.
+fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> {
+    let (EncoderConfig::Mel { mels, .. }, Some(_)) = (&recipe.model.encoder, &recipe.training.spectrum)
+    else {
+        return Ok(None);
+    };
+    let channels = recipe.model.condition.frame_channels;
+    let spectrum = Spectrum::new(channels, *mels, recipe.training.seed ^ SPECTRUM_SEED)?;
+    Ok(Some((spectrum, Adam::default())))
+}
