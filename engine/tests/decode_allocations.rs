@@ -1,4 +1,4 @@
-//! The decoder's calls of the audio engine's inner loop must not touch the allocator.
+//! The inner loop of the audio engine must not touch the allocator: the decoder's calls and the vocoder's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use falsetto_engine::decode::{Decoder, DecoderWeights, FrameInput, Isa, uniform};
+use falsetto_engine::signal::world::{WorldAnalyzer, WorldFrame, WorldSynthesizer};
 use falsetto_engine::voice::{
     Arithmetic, ConditionConfig, DecoderConfig, EncoderConfig, ModelConfig, PriorConfig, Sampling,
     tensor_specs,
@@ -45,6 +46,7 @@ fn decoding_never_allocates() {
         singer_embedding_size: 2,
         singers: Default::default(),
         bottleneck: None,
+        envelope: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,
@@ -92,4 +94,24 @@ fn decoding_never_allocates() {
             assert_eq!(CALLS.get(), before, "{isa:?} {arithmetic:?}");
         }
     }
+}
+
+#[test]
+fn the_vocoder_never_allocates() {
+    let mut analyzer = WorldAnalyzer::new(16_000, 60.0);
+    let mut synthesizer = WorldSynthesizer::new(16_000, 60.0, 160, 1);
+    let mut frame = WorldFrame::new(16_000, 60.0);
+    let window: Vec<f32> =
+        (0..analyzer.window_samples()).map(|t| uniform(1, t as u64) * (t as f32 * 0.1).sin()).collect();
+    let mut output = [0.0; 160];
+    let before = CALLS.get();
+    for hop in 0..9 {
+        analyzer.analyze(&window, 254.6, hop % 3 > 0, &mut frame);
+        synthesizer.push(&frame, &mut output);
+        if hop == 5 {
+            synthesizer.reset();
+        }
+    }
+    assert_eq!(CALLS.get(), before);
+    assert!(output.iter().any(|x| x.abs() > 1e-3));
 }
