@@ -24,6 +24,7 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
         singer_embedding_size: 32,
         singers: Default::default(),
         bottleneck: None,
+        envelope: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

@@ -8,9 +8,12 @@
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
 //! f0         the fundamental of a singing voice, and whether there is one
+//! f0_map     the fundamental, moved to where another singer sings
 //! range      where in the scale a take lies
 //! analysis   all features of one hop, in step with each other
+//! shape      spectral envelopes without their level
 //! resample   between the host's rate and the model's
+//! world      a voice as F0, envelope and share of noise, and back: the WORLD vocoder
 //! ```
 //!
 //! The live engine and the trainer use the same code, so that a feature in training is the feature live, bit for bit.
@@ -20,12 +23,15 @@ pub mod analysis;
 pub mod comb;
 pub mod emphasis;
 pub mod f0;
+pub mod f0_map;
 pub mod loudness;
 pub mod low_cut;
 pub mod mel;
 pub mod mu_law;
 pub mod range;
 pub mod resample;
+pub mod shape;
+pub mod world;
 
 /// Sum of products over the shorter of the two, with eight partial sums in a fixed order: the same bits with every
 /// instruction set.

@@ -2,8 +2,10 @@
 
 mod converter;
 mod encoder;
+mod envelope;
 mod hub;
 mod offline;
+mod product;
 
 pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
 pub use encoder::Encoder;

@@ -8,6 +8,7 @@
 //! jitter           a small shift in pitch of a piece of sound
 //! batch            segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
+//! shapes           spectral shapes of frames drawn from clips, as a graph of envelopes takes them
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
 //! codebook         a codebook that follows the frames that fall to it
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
@@ -15,7 +16,7 @@
 //! score            how well given parameters predict given segments
 //! adapt            a new singer in a bank that is there
 //! inherit          the weights of a bank as the start of another run
-//! objective        what a step learns from: samples
+//! objective        what a step learns from: samples or envelopes
 //! trainer          the loop: step, validate, save, render previews through the real decoder
 //! chart            the loss curve as a picture
 //! ```
@@ -37,6 +38,7 @@ mod past;
 mod phrases;
 mod recipe;
 mod score;
+mod shapes;
 mod trainer;
 
 pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};

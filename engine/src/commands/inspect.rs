@@ -27,9 +27,18 @@ pub fn run(arguments: &Arguments) -> Outcome {
     say!("sample rate  {} Hz, hop {} samples", model.sample_rate_hz, model.hop_samples);
     say!("parameters   {values}");
     say!("encoder      {:?}", model.encoder);
-    say!("condition    {:?}, F0 decided after {} ms", model.condition, model.f0_decision_ms);
-    say!("decoder      {:?}", model.decoder);
-    say!("arithmetic   {:?}", card.arithmetic);
+    if let Some(bottleneck) = &model.bottleneck {
+        say!("bottleneck   {bottleneck:?}");
+    }
+    match &model.envelope {
+        Some(envelope) => say!("decoder      {envelope:?}, F0 decided after {} ms", model.f0_decision_ms),
+        None => {
+            say!("condition    {:?}, F0 decided after {} ms", model.condition, model.f0_decision_ms);
+            say!("decoder      {:?}", model.decoder);
+            say!("arithmetic   {:?}", card.arithmetic);
+        }
+    }
+    say!("told singer  {:?}", model.singers);
     say!("trained on   {}", card.trained_on);
     say!("licence      {}", card.licence);
     say!("consent      {}", card.consent);

@@ -23,6 +23,12 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Outcome {
     let bank = open_bank(arguments.voice.as_deref())?;
+    if bank.card().model.envelope.is_some() {
+        return Err(format!(
+            "bank {} gives spectral envelopes, under which samples have no likelihood; `falsetto judge` compares it",
+            bank.card().name
+        ));
+    }
     let singer = match &arguments.singer {
         Some(name) => bank.singer_index(name).map_err(|error| error.to_string())?,
         None => 0,

@@ -45,6 +45,7 @@ impl Size {
             singer_embedding_size: 3,
             singers: Default::default(),
             bottleneck: None,
+            envelope: None,
             condition: ConditionConfig {
                 f0: self.f0,
                 loudness: self.loudness,

@@ -15,7 +15,7 @@ const CODES: usize = 256;
 /// Bits per sample that the bank needs for a mono recording when `singer` sings it: the mean of `-log2 p` over the mu-law codes
 /// at the model's rate, each given all before it, without sharpening. Lower is better; 8 is knowing nothing. The bank's own
 /// arithmetic is the one it sings in, another tells what that costs.
-/// None for a recording that is shorter than a hop.
+/// None for a recording that is shorter than a hop, and for a bank that gives envelopes, of which samples have no likelihood.
 ///
 /// # Panics
 /// If the bank has no such singer.
@@ -27,6 +27,9 @@ pub fn bits_per_sample(
     recording: &[f32],
 ) -> Option<f64> {
     let model = &bank.card().model;
+    if model.envelope.is_some() {
+        return None;
+    }
     let hop = model.hop_samples;
     let mut waveform = resampled(recording, rate_hz, model.sample_rate_hz);
     waveform.truncate(waveform.len() / hop * hop);

@@ -44,6 +44,7 @@ pub fn encode(config: &ModelConfig, parameters: &Parameters, input: &Tensor) -> 
             dilated(config, parameters, &dilations(*blocks, *layers_per_block), *look_ahead, input)
         }
         EncoderConfig::Strided { strides, .. } => strided(config, parameters, strides, input),
+        EncoderConfig::Envelope { .. } => candle_core::bail!("an envelope encoder hears no waveform"),
     }
 }
 

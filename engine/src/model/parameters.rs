@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor, Var};
 
 use crate::model::random::Generator;
 use crate::voice::{
-    CODEBOOK, EMBEDDING, ModelConfig, SingerInput, TensorSpec, decoder_tensor_name, name_in_decoder,
+    CODEBOOK, EMBEDDING, LOG_F0, ModelConfig, SingerInput, TensorSpec, decoder_tensor_name, name_in_decoder,
     tensor_specs,
 };
 
@@ -96,6 +96,12 @@ fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
     }
     if name.ends_with("bias") || name == "decoder.skip_bias" || name == "encoder.mel_mean" {
         return vec![0.0; count];
+    }
+    if name == "envelope.mean" || name == LOG_F0 {
+        return vec![0.0; count];
+    }
+    if name == "envelope.scale" {
+        return vec![1.0; count];
     }
     let inputs: usize = spec.shape[1..].iter().product();
     let gain = match name {

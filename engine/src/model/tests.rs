@@ -25,6 +25,7 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
         singer_embedding_size: 3,
         singers: Default::default(),
         bottleneck: None,
+        envelope: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

@@ -67,7 +67,7 @@ impl Analyzer {
             _ => None,
         };
         // The running mean counts voiced frames only, so mel frames need the tracker even where the decoder does not.
-        let tracker = (config.condition.f0 || mels.is_some())
+        let tracker = (config.condition.f0 || mels.is_some() || config.envelope.is_some())
             .then(|| F0Tracker::new(rate, hop_samples, config.f0_decision_ms));
         let window_future = window_samples - window_samples / 2;
         let look_ahead_hops = match &tracker {
@@ -184,6 +184,7 @@ mod tests {
             singer_embedding_size: 4,
             singers: Default::default(),
             bottleneck: None,
+            envelope: None,
             condition: ConditionConfig { f0, loudness: true, ..Default::default() },
             encoder,
             decoder: DecoderConfig {

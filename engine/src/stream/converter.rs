@@ -2,22 +2,26 @@
 //!
 //! ```text
 //! host rate    samples in -> resample ->                         -> resample -> + air -> queue -> limit -> samples out
-//! model rate                            hops -> networks (analyse, encode, decode)
+//! model rate                            hops -> networks (analyse, encode, decode to samples)
+//!                                            or vocoder (analyse, encode, decode to envelopes, synthesise)
 //! ```
 
 mod air;
 mod chain;
+mod delay;
 mod networks;
 mod queue;
 mod timeline;
+mod vocoder;
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::voice::VoiceBank;
-use chain::Chain;
+use chain::{Chain, Middle};
 use networks::Networks;
+use vocoder::Vocoder;
 
 /// Lowest and highest rate of a host, in Hz.
 pub const HOST_RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
@@ -100,7 +104,7 @@ pub enum StreamError {
 /// Output sample n is a function of the bank, the settings' timeline and the input up to n since the last reset, and of
 /// nothing else. Nothing allocates after construction.
 pub struct Converter {
-    chain: Chain<Networks>,
+    chain: Chain<Box<dyn Middle + Send>>,
     singers: usize,
 }
 
@@ -127,13 +131,11 @@ impl Converter {
             return Err(StreamError::Transpose { semitones: settings.transpose_semitones });
         }
         let model = &bank.card().model;
-        let chain = Chain::new(
-            Networks::new(bank, settings),
-            model.sample_rate_hz,
-            model.hop_samples,
-            host_rate_hz,
-            settings,
-        );
+        let middle: Box<dyn Middle + Send> = match &model.envelope {
+            Some(envelope) => Box::new(Vocoder::new(bank, envelope, settings)),
+            None => Box::new(Networks::new(bank, settings)),
+        };
+        let chain = Chain::new(middle, model.sample_rate_hz, model.hop_samples, host_rate_hz, settings);
         Ok(Self { chain, singers })
     }
 

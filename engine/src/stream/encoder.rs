@@ -1,12 +1,13 @@
 //! The encoder, hop by hop: from a take to latent frames.
 
 mod dilated;
+mod envelope;
 mod mel;
-mod product;
 mod strided;
 
 use crate::voice::{BottleneckConfig, CODEBOOK, EncoderConfig, ModelConfig, nearest_code};
 use dilated::Dilated;
+use envelope::Envelope;
 use mel::Mel;
 use strided::Strided;
 
@@ -30,6 +31,7 @@ enum Kind {
     Mel(Mel),
     Dilated(Box<Dilated>),
     Strided(Strided),
+    Envelope(Envelope),
 }
 
 impl Encoder {
@@ -52,15 +54,22 @@ impl Encoder {
             EncoderConfig::Strided { strides, channels } => {
                 (Kind::Strided(Strided::new(strides, *channels, hop, latent_size, &tensor)), hop, 0)
             }
+            EncoderConfig::Envelope { channels } => {
+                let bins = config.envelope_bins();
+                (Kind::Envelope(Envelope::new(bins, channels, latent_size, &tensor)), bins, 0)
+            }
         };
-        let codebook = config
-            .bottleneck
-            .map(|BottleneckConfig::VectorQuantized { .. }| tensor(CODEBOOK).to_vec().into_boxed_slice());
+        let codebook = match config.bottleneck {
+            Some(BottleneckConfig::VectorQuantized { .. }) => Some(tensor(CODEBOOK).into()),
+            // Of a Gaussian the mean is sung.
+            Some(BottleneckConfig::Gaussian) | None => None,
+        };
         Self { kind, input_size, look_ahead_hops, codebook, missing_hops: look_ahead_hops }
     }
 
     /// Values that go in each hop: the mel bands and the loudness feature of the hop's frame for
-    /// [`EncoderConfig::Mel`], else the hop's samples (without pre-emphasis).
+    /// [`EncoderConfig::Mel`], the normalised shape of the hop's spectral envelope for [`EncoderConfig::Envelope`], else the
+    /// hop's samples (without pre-emphasis).
     pub fn input_size(&self) -> usize {
         self.input_size
     }
@@ -77,6 +86,7 @@ impl Encoder {
             Kind::Mel(mel) => mel.reset(),
             Kind::Dilated(dilated) => dilated.reset(),
             Kind::Strided(strided) => strided.reset(),
+            Kind::Envelope(_) => {}
         }
         self.missing_hops = self.look_ahead_hops;
     }
@@ -93,6 +103,7 @@ impl Encoder {
             Kind::Mel(mel) => mel.push(input),
             Kind::Dilated(dilated) => dilated.push(input),
             Kind::Strided(strided) => strided.push(input),
+            Kind::Envelope(envelope) => envelope.push(input),
         };
         if self.missing_hops > 0 {
             self.missing_hops -= 1;

@@ -35,6 +35,10 @@ impl NewSinger {
                 "its singers have no learnt embeddings, so there is nothing to find for another".into();
             return Err(TrainError::NewSinger { reason });
         }
+        if bank.card().model.envelope.is_some() {
+            let reason = "it gives spectral envelopes; singers come into banks that give samples".into();
+            return Err(TrainError::NewSinger { reason });
+        }
         self.card(bank.card(), 1.0, 220.0).check().map_err(|reason| TrainError::NewSinger { reason })
     }
 

@@ -119,6 +119,22 @@ impl<'a> Batcher<'a> {
         self.build(&self.draw(training.seed, step, training.batch, sung))
     }
 
+    /// The plain cuts of a step, and the frames of each.
+    pub(crate) fn cuts(&self, step: u64) -> (Vec<Cut<'a>>, usize) {
+        let training = &self.recipe.training;
+        let singers = self.corpus.singers.len() as u64;
+        let cuts = (0..training.batch)
+            .map(|item| {
+                let draw = step * training.batch as u64 + item as u64;
+                let mut random = Generator::new(training.seed, draw);
+                let turn = if self.recipe.model.singers == SingerInput::Decoders { step } else { draw };
+                let (clip, _) = self.plain_source((turn % singers) as usize, &mut random);
+                Cut::plain(clip, random.below(clip.frames.len() - training.segment_frames + 1))
+            })
+            .collect();
+        (cuts, training.segment_frames)
+    }
+
     /// The batch of spectra of a step, drawn in the same way, `segments` of them.
     pub(crate) fn spectra(&self, step: u64, segments: usize, sung: &SungByBlends) -> Result<FrameBatch> {
         let frames = self.recipe.training.segment_frames;

@@ -15,16 +15,17 @@ pub(crate) struct Point {
     pub(crate) confusion_accuracy: f32,
     pub(crate) spectrum_distance: f32,
     pub(crate) perplexity: f32,
+    pub(crate) divergence: f32,
     pub(crate) samples_per_second: f32,
 }
 
 /// Columns of the CSV.
-pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,perplexity,samples_per_second";
+pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,perplexity,divergence,samples_per_second";
 
 impl Point {
     pub(crate) fn csv(&self) -> String {
         format!(
-            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.0}",
+            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.0}",
             self.step,
             self.train_bits,
             self.validation_bits,
@@ -33,6 +34,7 @@ impl Point {
             self.confusion_accuracy,
             self.spectrum_distance,
             self.perplexity,
+            self.divergence,
             self.samples_per_second
         )
     }
@@ -51,6 +53,7 @@ impl Point {
             confusion_accuracy: next()?,
             spectrum_distance: next()?,
             perplexity: next()?,
+            divergence: next()?,
             samples_per_second: next()?,
         })
     }

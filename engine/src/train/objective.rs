@@ -1,9 +1,9 @@
 //! What a step learns from, by the kind of thing that the model gives.
 
+mod envelopes;
 mod samples;
 
 use super::backtranslation::SungByBlends;
-use super::batch::Batcher;
 use super::chart::Point;
 use super::checkpoint::Checkpoint;
 use super::corpus::Corpus;
@@ -11,6 +11,7 @@ use super::error::TrainError;
 use super::optimizer::Adam;
 use super::recipe::Recipe;
 use crate::model::Parameters;
+use envelopes::Envelopes;
 use samples::Samples;
 
 /// One way to learn. The loop around it is the same for all: schedule, average, validation, checkpoints, previews.
@@ -40,15 +41,33 @@ pub(super) fn objective<'a>(
     corpus: &'a Corpus,
     parameters: &Parameters,
 ) -> Result<Box<dyn Objective + 'a>, TrainError> {
-    Ok(Box::new(Samples::new(recipe, Batcher::new(recipe, corpus), corpus, parameters)?))
+    Ok(match recipe.model.envelope {
+        Some(_) => Box::new(Envelopes::new(recipe, corpus, parameters)?),
+        None => Box::new(Samples::new(recipe, corpus, parameters)?),
+    })
 }
 
 /// What a step's batch was worth before it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Losses {
-    /// Bits per sample.
+    /// Bits of a sample, or of a bin of an envelope.
     pub(super) bits: f32,
     pub(super) confusion_accuracy: f32,
     pub(super) spectrum_distance: f32,
     pub(super) perplexity: f32,
+    /// Bits that a Gaussian latent says beyond a standard one, of a bin of an envelope.
+    pub(super) divergence: f32,
+}
+
+impl Losses {
+    /// All of them, to be averaged.
+    pub(super) fn values(self) -> [f32; 5] {
+        [self.bits, self.confusion_accuracy, self.spectrum_distance, self.perplexity, self.divergence]
+    }
+
+    /// The other way round.
+    pub(super) fn from_values(values: [f32; 5]) -> Self {
+        let [bits, confusion_accuracy, spectrum_distance, perplexity, divergence] = values;
+        Self { bits, confusion_accuracy, spectrum_distance, perplexity, divergence }
+    }
 }

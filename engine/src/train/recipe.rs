@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::voice::{Arithmetic, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput};
+use crate::voice::{
+    Arithmetic, BottleneckConfig, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput,
+};
 
 /// A training recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -238,25 +240,31 @@ impl Recipe {
     fn check_relatives(&self) -> Result<(), ConfigError> {
         let (model, training) = (&self.model, &self.training);
         let refuse = |what: &str| Err(ConfigError(what.to_string()));
-        match (&model.bottleneck, &training.codebook) {
-            (Some(_), None) => return refuse("a codebook needs training.codebook"),
-            (None, Some(_)) => return refuse("training.codebook needs model.bottleneck"),
-            (_, Some(codebook)) => {
-                let decays = codebook.decay.is_none_or(|decay| (0.0..1.0).contains(&decay));
-                let shares = (0.0..1.0).contains(&codebook.revival_share);
-                if !(0.0..=1_000.0).contains(&codebook.commitment) || !decays || !shares {
-                    return refuse(
-                        "training.codebook.commitment must be 0 to 1000, decay and revival_share in [0, 1)",
-                    );
-                }
-                if codebook.decay.is_none() && codebook.revival_share > 0.0 {
-                    return refuse("training.codebook.revival_share needs decay");
-                }
+        let has_codebook = matches!(model.bottleneck, Some(BottleneckConfig::VectorQuantized { .. }));
+        if has_codebook != training.codebook.is_some() {
+            return refuse("a vector-quantized bottleneck and training.codebook need each other");
+        }
+        if let Some(codebook) = &training.codebook {
+            let decays = codebook.decay.is_none_or(|decay| (0.0..1.0).contains(&decay));
+            let shares = (0.0..1.0).contains(&codebook.revival_share);
+            if !(0.0..=1_000.0).contains(&codebook.commitment) || !decays || !shares {
+                return refuse(
+                    "training.codebook.commitment must be 0 to 1000, decay and revival_share in [0, 1)",
+                );
             }
-            (None, None) => {}
+            if codebook.decay.is_none() && codebook.revival_share > 0.0 {
+                return refuse("training.codebook.revival_share needs decay");
+            }
         }
         if model.encoder == EncoderConfig::None && (training.confusion > 0.0 || training.latent_noise > 0.0) {
             return refuse("training.confusion and latent_noise need an encoder");
+        }
+        let of_samples =
+            training.confusion > 0.0 || training.latent_noise > 0.0 || training.spectrum.is_some();
+        if model.envelope.is_some() && (of_samples || self.backtranslation.is_some()) {
+            return refuse(
+                "training.confusion, latent_noise, spectrum and backtranslation need a model that gives samples",
+            );
         }
         let embeds = model.singers == SingerInput::Embedding;
         if !embeds && training.singer_emphasis != 1.0 {

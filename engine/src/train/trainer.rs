@@ -97,10 +97,11 @@ impl<'a> Trainer<'a> {
         if !corpus.mel_mean.is_empty() {
             parameters.set("encoder.mel_mean", &corpus.mel_mean)?;
         }
+        let objective = objective(recipe, corpus, &parameters)?;
         let mut trainer = Self {
             recipe,
             corpus,
-            objective: objective(recipe, corpus, &parameters)?,
+            objective,
             folder: folder.into(),
             average: parameters.values()?,
             parameters,
@@ -155,6 +156,7 @@ impl<'a> Trainer<'a> {
                 point.confusion_accuracy = losses.confusion_accuracy;
                 point.spectrum_distance = losses.spectrum_distance;
                 point.perplexity = losses.perplexity;
+                point.divergence = losses.divergence;
                 point.samples_per_second = rate;
                 self.points.push(point);
                 self.save(true)?;
@@ -383,21 +385,19 @@ fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {
 #[derive(Default)]
 struct Recent {
     steps: u64,
-    sums: [f64; 4],
+    sums: [f64; 5],
 }
 
 impl Recent {
     fn add(&mut self, losses: Losses) {
         self.steps += 1;
-        let losses = [losses.bits, losses.confusion_accuracy, losses.spectrum_distance, losses.perplexity];
-        self.sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += f64::from(loss));
+        self.sums.iter_mut().zip(losses.values()).for_each(|(sum, loss)| *sum += f64::from(loss));
     }
 
     fn take(&mut self) -> Losses {
         let steps = self.steps.max(1) as f64;
-        let [bits, confusion_accuracy, spectrum_distance, perplexity] =
-            self.sums.map(|sum| (sum / steps) as f32);
+        let means = self.sums.map(|sum| (sum / steps) as f32);
         *self = Self::default();
-        Losses { bits, confusion_accuracy, spectrum_distance, perplexity }
+        Losses::from_values(means)
     }
 }

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::signal::world;
+
 /// Codes of the 8-bit mu-law alphabet that the decoder's softmax ranges over.
 pub const MU_LAW_CODES: usize = 256;
 
@@ -29,14 +31,19 @@ pub struct ModelConfig {
     #[serde(default = "default_f0_decision_ms")]
     pub f0_decision_ms: u32,
     /// What the decoder is told besides latent and singer.
+    #[serde(default)]
     pub condition: ConditionConfig,
     /// From the take to latent frames.
     pub encoder: EncoderConfig,
     /// What latent frames are narrowed by before the decoder is given them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<BottleneckConfig>,
-    /// From latent frames to samples.
+    /// From latent frames to samples; left out where `envelope` is given.
+    #[serde(default, skip_serializing_if = "DecoderConfig::is_none")]
     pub decoder: DecoderConfig,
+    /// From latent frames to spectral envelopes that a vocoder sings, in the place of `decoder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<EnvelopeConfig>,
 }
 
 /// What banks were trained with before it could be chosen.
@@ -81,6 +88,9 @@ pub enum BottleneckConfig {
         /// Frames of the codebook.
         codes: usize,
     },
+    /// A frame is the mean of a Gaussian; in training it is drawn from it, and a standard Gaussian is what it should be
+    /// (Kingma and Welling, "Auto-Encoding Variational Bayes", 2014). Envelopes only.
+    Gaussian,
 }
 
 /// Extra conditioning of the decoder, each switchable.
@@ -142,6 +152,30 @@ pub enum EncoderConfig {
         /// Width of the hidden layers.
         channels: usize,
     },
+    /// Strided convolutions over the bins of one frame's spectral envelope ([`ENVELOPE_TAPS`], stride
+    /// [`ENVELOPE_STRIDE`]), then one product over all that is left.
+    Envelope {
+        /// Widths of the layers.
+        channels: Vec<usize>,
+    },
+}
+
+/// Lowest F0 whose envelope is measured in full, in Hz: below the lowest note of a bass, and the lower the later.
+pub const ENVELOPE_LOWEST_F0_HZ: f32 = 60.0;
+/// Kernel of the convolutions over an envelope's bins.
+pub const ENVELOPE_TAPS: usize = 7;
+/// Stride of them: a layer leaves a third of the bins, or makes three of each.
+pub const ENVELOPE_STRIDE: usize = 3;
+
+/// The decoder of spectral envelopes (Hsu et al., "Voice Conversion from Non-parallel Corpora Using Variational
+/// Auto-encoder", 2016): one product of latent and singer, then layers that each make three bins of one and convolve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvelopeConfig {
+    /// Widths before each layer; the last layer gives the envelope. `bins / 3^layers` bins come first.
+    pub channels: Vec<usize>,
+    /// Whether F0 is moved from the take's mean and spread of `log F0`, as far as they are known by then, to the singer's.
+    pub maps_f0: bool,
 }
 
 /// The future that a dilated encoder sees.
@@ -155,7 +189,7 @@ pub enum DilatedLookAhead {
 }
 
 /// The WaveNet decoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderConfig {
     /// Blocks of dilations 1, 2, 4, ...
@@ -187,28 +221,30 @@ pub struct PriorConfig {
 #[error("model configuration: {0}")]
 pub struct ConfigError(pub String);
 
+fn in_range(name: &str, value: usize, low: usize, high: usize) -> Result<(), ConfigError> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError(format!("{name} is {value}, must be {low} to {high}")))
+    }
+}
+
 impl ModelConfig {
     /// Refuses sizes that are zero, absurd or do not fit each other, so that nothing is allocated in proportion to
     /// what a file merely claims.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let within = |name: &str, value: usize, low: usize, high: usize| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(ConfigError(format!("{name} is {value}, must be {low} to {high}")))
-            }
-        };
+        let within = in_range;
         within("sample_rate_hz", self.sample_rate_hz as usize, 8_000, 48_000)?;
         within("hop_samples", self.hop_samples, 16, 4_096)?;
         let least = usize::from(self.encoder != EncoderConfig::None);
         within("latent_size", self.latent_size, least, 1_024 * least)?;
         let least = usize::from(matches!(self.singers, SingerInput::Embedding | SingerInput::OneHot));
         within("singer_embedding_size", self.singer_embedding_size, least, 1_024 * least)?;
+        if self.bottleneck.is_some() && self.encoder == EncoderConfig::None {
+            return Err(ConfigError("a bottleneck needs an encoder".into()));
+        }
         if let Some(BottleneckConfig::VectorQuantized { codes }) = self.bottleneck {
             within("bottleneck.codes", codes, 2, 1 << 16)?;
-            if self.encoder == EncoderConfig::None {
-                return Err(ConfigError("a bottleneck needs an encoder".into()));
-            }
         }
         within("f0_decision_ms", self.f0_decision_ms as usize, 0, 100)?;
         within("condition.excitation_harmonics", self.condition.excitation_harmonics, 0, 64)?;
@@ -220,6 +256,12 @@ impl ModelConfig {
         }
         match &self.encoder {
             EncoderConfig::None => {}
+            EncoderConfig::Envelope { channels } => {
+                within("encoder.channels count", channels.len(), 1, 6)?;
+                for channels in channels {
+                    within("encoder.channels", *channels, 1, 1_024)?;
+                }
+            }
             EncoderConfig::Mel { mels, channels, layers, dilation_base, look_ahead_frames } => {
                 within("encoder.mels", *mels, 8, 128)?;
                 within("encoder.channels", *channels, 1, 1_024)?;
@@ -255,7 +297,51 @@ impl ModelConfig {
                 within("encoder.channels", *channels, 1, 1_024)?;
             }
         }
+        match &self.envelope {
+            Some(envelope) => self.check_envelope(envelope),
+            None => self.check_decoder(),
+        }
+    }
+
+    /// The sizes of a model that gives envelopes.
+    fn check_envelope(&self, envelope: &EnvelopeConfig) -> Result<(), ConfigError> {
+        let refuse = |what: String| Err(ConfigError(what));
+        if !matches!(self.encoder, EncoderConfig::Envelope { .. }) {
+            return refuse("envelope needs encoder.kind = \"envelope\"".into());
+        }
+        if self.decoder != DecoderConfig::default() || self.condition != ConditionConfig::default() {
+            return refuse(
+                "decoder and condition are of a WaveNet; leave them out where envelope is given".into(),
+            );
+        }
+        if matches!(self.bottleneck, Some(BottleneckConfig::VectorQuantized { .. })) {
+            return refuse("a codebook is of a WaveNet; envelope takes a Gaussian bottleneck or none".into());
+        }
+        let layers = envelope.channels.len();
+        if !(1..=6).contains(&layers)
+            || envelope.channels.iter().any(|channels| !(1..=1_024).contains(channels))
+        {
+            return refuse("envelope.channels must be 1 to 6 widths of 1 to 1024".into());
+        }
+        let bins = self.envelope_bins();
+        let factor = ENVELOPE_STRIDE.pow(layers as u32);
+        if !bins.is_multiple_of(factor) {
+            return refuse(format!(
+                "envelope.channels makes {factor} bins of one, which does not divide the {bins} there are"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The sizes of a model that gives samples.
+    fn check_decoder(&self) -> Result<(), ConfigError> {
+        if matches!(self.encoder, EncoderConfig::Envelope { .. })
+            || self.bottleneck == Some(BottleneckConfig::Gaussian)
+        {
+            return Err(ConfigError("an envelope encoder and a Gaussian bottleneck need envelope".into()));
+        }
         let decoder = &self.decoder;
+        let within = in_range;
         within("decoder.blocks", decoder.blocks, 1, 8)?;
         within("decoder.layers_per_block", decoder.layers_per_block, 1, 14)?;
         within("decoder.residual_channels", decoder.residual_channels, 1, 512)?;
@@ -275,6 +361,17 @@ impl ModelConfig {
             return Err(ConfigError(format!("period_taps is {}, must be odd", self.condition.period_taps)));
         }
         Ok(())
+    }
+
+    /// Bins of a spectral envelope: half of the vocoder's transform and one, 513 at 16 kHz.
+    pub fn envelope_bins(&self) -> usize {
+        world::fft_samples(self.sample_rate_hz, ENVELOPE_LOWEST_F0_HZ) / 2 + 1
+    }
+
+    /// Width of what the encoder gives: a Gaussian has a mean and a logarithm of a variance for each channel.
+    pub fn encoded_size(&self) -> usize {
+        let parts = if self.bottleneck == Some(BottleneckConfig::Gaussian) { 2 } else { 1 };
+        parts * self.latent_size
     }
 
     /// Width of the frame network's input: latent, then F0 (log2 ratio, voiced), then loudness, then the singer.
@@ -320,6 +417,10 @@ impl ConditionConfig {
 }
 
 impl DecoderConfig {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Dilated layers in all.
     pub fn layers(&self) -> usize {
         self.blocks * self.layers_per_block
@@ -334,6 +435,12 @@ impl DecoderConfig {
 /// Dilations 1, 2, 4, ... of each block, one block after the other.
 pub fn dilations(blocks: usize, layers_per_block: usize) -> Vec<usize> {
     (0..blocks).flat_map(|_| (0..layers_per_block).map(|layer| 1 << layer)).collect()
+}
+
+/// Bins that each layer of an envelope encoder reads and, last, those that are left.
+pub(crate) fn envelope_widths(bins: usize, layers: usize) -> Vec<usize> {
+    let next = |bins: &usize| Some(bins.div_ceil(ENVELOPE_STRIDE));
+    std::iter::successors(Some(bins), next).take(layers + 1).collect()
 }
 
 /// Distances between the taps of a mel encoder's hidden layers, first to last.

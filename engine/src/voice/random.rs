@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::bank::{VoiceBank, VoiceError};
 use super::card::{Arithmetic, Card, FORMAT_VERSION, Sampling, Singer};
 use super::config::{MU_LAW_CODES, ModelConfig};
-use super::tensors::{EMBEDDING, TensorSpec, name_in_decoder, tensor_specs};
+use super::tensors::{EMBEDDING, LOG_F0, TensorSpec, name_in_decoder, tensor_specs};
 
 impl VoiceBank {
     /// A bank with random weights and the singers `singer-0`, `singer-1`, ...; the same on every machine for the
@@ -53,6 +53,9 @@ fn random_tensor(spec: &TensorSpec, numbers: &mut Numbers) -> Vec<f32> {
     // Gains of the scaled-normal start that the trainer uses: of a layer's output for inputs of unit variance.
     let gain = match name {
         EMBEDDING => 1.0,
+        // Everyone sings around 220 Hz, an octave or so.
+        LOG_F0 => return (0..spec.elements()).map(|at| if at % 2 == 0 { 5.4 } else { 0.3 }).collect(),
+        "envelope.scale" => return vec![1.0],
         "encoder.mel_mean" | "decoder.skip_bias" => 0.1,
         "decoder.excitation.weight" => 0.3,
         "decoder.head.hidden.weight" => 0.4,

@@ -1,10 +1,15 @@
 //! The names and shapes of a bank's tensors, derived from its configuration. The trainer writes exactly these, the
 //! loader accepts exactly these.
 
-use super::config::{BottleneckConfig, EncoderConfig, MU_LAW_CODES, ModelConfig, SingerInput};
+use super::config::{
+    BottleneckConfig, ENVELOPE_STRIDE, ENVELOPE_TAPS, EncoderConfig, MU_LAW_CODES, ModelConfig, SingerInput,
+    envelope_widths,
+};
 
 /// The singers' embeddings, one row each.
 pub(crate) const EMBEDDING: &str = "singers.embedding";
+/// Mean and standard deviation of each singer's `ln F0`.
+pub(crate) const LOG_F0: &str = "singers.log_f0";
 /// The frames that a quantised latent may be, one row each.
 pub(crate) const CODEBOOK: &str = "bottleneck.codebook";
 
@@ -66,8 +71,27 @@ pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
             add("encoder.latent.weight".into(), &[config.latent_size, *channels, 1]);
             add("encoder.latent.bias".into(), &[config.latent_size]);
         }
+        EncoderConfig::Envelope { channels } => {
+            let bins = config.envelope_bins();
+            // What is subtracted from the logarithm of an envelope without its level, and what the rest is divided by.
+            add("envelope.mean".into(), &[bins]);
+            add("envelope.scale".into(), &[1]);
+            let mut inputs = 1;
+            for (layer, &channels) in channels.iter().enumerate() {
+                add(format!("encoder.layers.{layer}.weight"), &[channels, inputs, ENVELOPE_TAPS]);
+                add(format!("encoder.layers.{layer}.bias"), &[channels]);
+                inputs = channels;
+            }
+            let left = envelope_widths(bins, channels.len())[channels.len()];
+            add("encoder.latent.weight".into(), &[config.encoded_size(), inputs * left]);
+            add("encoder.latent.bias".into(), &[config.encoded_size()]);
+        }
     }
 
+    if config.envelope.as_ref().is_some_and(|envelope| envelope.maps_f0) {
+        // Mean and standard deviation of each singer's `ln F0`.
+        add(LOG_F0.into(), &[singers, 2]);
+    }
     if let Some(BottleneckConfig::VectorQuantized { codes }) = config.bottleneck {
         add(CODEBOOK.into(), &[codes, config.latent_size]);
     }
@@ -106,6 +130,18 @@ pub(crate) fn name_in_decoder(name: &str) -> &str {
 fn decoder_specs(config: &ModelConfig) -> Vec<TensorSpec> {
     let mut specs = Vec::new();
     let mut add = |name: String, shape: &[usize]| specs.push(TensorSpec { name, shape: shape.to_vec() });
+    if let Some(envelope) = &config.envelope {
+        let layers = envelope.channels.len();
+        let first = envelope.channels[0] * config.envelope_bins() / ENVELOPE_STRIDE.pow(layers as u32);
+        add("envelope.merge.weight".into(), &[first, config.latent_size + config.singer_embedding_size]);
+        add("envelope.merge.bias".into(), &[first]);
+        for (layer, &inputs) in envelope.channels.iter().enumerate() {
+            let outputs = envelope.channels.get(layer + 1).copied().unwrap_or(1);
+            add(format!("envelope.layers.{layer}.weight"), &[outputs, inputs, ENVELOPE_TAPS]);
+            add(format!("envelope.layers.{layer}.bias"), &[outputs]);
+        }
+        return specs;
+    }
     let frame_channels = config.condition.frame_channels;
     if config.frame_input_size() > 0 {
         add("frame.weight".into(), &[frame_channels, config.frame_input_size()]);

@@ -26,11 +26,34 @@ pub(super) trait Middle {
         self.stages().iter().map(|(_, hops)| hops).sum()
     }
 
+    /// Median F0 of the take so far, if anything measures it.
+    fn take_median_f0_hz(&self) -> Option<f32> {
+        None
+    }
+
     fn reset(&mut self);
 
     /// Takes a hop; gives the hop of `look_ahead_hops` before, made with `settings`. False and nothing before the
     /// start.
     fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool;
+}
+
+impl<M: Middle + ?Sized> Middle for Box<M> {
+    fn stages(&self) -> &[(&'static str, usize)] {
+        (**self).stages()
+    }
+
+    fn take_median_f0_hz(&self) -> Option<f32> {
+        (**self).take_median_f0_hz()
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+
+    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
+        (**self).push(hop, settings, output)
+    }
 }
 
 pub(super) struct Chain<M> {

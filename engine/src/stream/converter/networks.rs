@@ -1,9 +1,10 @@
-//! The middle of the chain: a hop of the take in, a hop of the singer's voice out.
+//! The middle of the chain where the model gives samples: a hop of the take in, a hop of the singer's voice out.
 
 use std::sync::Arc;
 
 use super::Settings;
 use super::chain::Middle;
+use super::delay::Delay;
 use crate::decode::{Decoder, DecoderWeights, FrameInput};
 use crate::signal::analysis::Analyzer;
 use crate::signal::comb::Comb;
@@ -54,29 +55,6 @@ struct Features {
     voiced: bool,
     loudness: f32,
     mean_square: f32,
-}
-
-/// The last `hops + 1` values, overwritten in place.
-struct Delay<T> {
-    slots: Box<[T]>,
-    newest: usize,
-}
-
-impl<T: Clone> Delay<T> {
-    fn new(hops: usize, empty: T) -> Self {
-        Self { slots: vec![empty; hops + 1].into(), newest: 0 }
-    }
-
-    /// The place of the next value, which holds an old one.
-    fn next(&mut self) -> &mut T {
-        self.newest = (self.newest + 1) % self.slots.len();
-        &mut self.slots[self.newest]
-    }
-
-    /// The value from `hops` before the newest.
-    fn oldest(&self) -> &T {
-        &self.slots[(self.newest + 1) % self.slots.len()]
-    }
 }
 
 impl Networks {
@@ -150,10 +128,6 @@ impl Networks {
         self.decoder.set_singer(&self.embedding);
     }
 
-    pub fn take_median_f0_hz(&self) -> Option<f32> {
-        self.range.median_f0_hz()
-    }
-
     /// Multiplies by a gain that glides over the hop from the last one.
     fn amplify(&mut self, output: &mut [f32], gain: f32) {
         if self.gain != 1.0 || gain != 1.0 {
@@ -172,6 +146,10 @@ fn own_decoder(settings: &Settings) -> usize {
 }
 
 impl Middle for Networks {
+    fn take_median_f0_hz(&self) -> Option<f32> {
+        self.range.median_f0_hz()
+    }
+
     fn stages(&self) -> &[(&'static str, usize)] {
         &self.stages
     }

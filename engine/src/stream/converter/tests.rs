@@ -60,6 +60,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
         singer_embedding_size: 3,
         singers: Default::default(),
         bottleneck: None,
+        envelope: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

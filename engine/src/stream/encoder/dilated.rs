@@ -4,7 +4,7 @@
 //! output that much later. The lateness of the layers adds up to the look-ahead; the waveform is held back so that the
 //! sum is a whole number of hops, and then each push takes one hop in and one hop out of every layer.
 
-use super::product::{Matrix, fill_rows, mean_rows, relu};
+use crate::stream::product::{Matrix, fill_rows, mean_rows, relu};
 use crate::voice::DilatedLookAhead;
 
 /// Taps of every convolution.

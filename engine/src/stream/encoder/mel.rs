@@ -1,7 +1,7 @@
 //! The encoder over mel frames: causal convolutions over frames, one frame a hop.
 
-use super::product::{Matrix, relu};
 use crate::decode::tanh_f64;
+use crate::stream::product::{Matrix, relu};
 use crate::voice::{mel_dilations, mel_past_frames};
 
 /// Taps of a hidden layer.

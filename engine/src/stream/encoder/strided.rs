@@ -1,6 +1,6 @@
 //! The encoder of strided convolutions over the waveform.
 
-use super::product::{Matrix, fill_rows, mean_rows, relu};
+use crate::stream::product::{Matrix, convolution, fill_rows, mean_rows, relu};
 
 pub(super) struct Strided {
     layers: Vec<Layer>,
@@ -35,10 +35,7 @@ impl Strided {
         let mut layers = Vec::new();
         for (layer, &stride) in strides.iter().enumerate() {
             let weight = tensor(&format!("encoder.layers.{layer}.weight"));
-            let taps = 2 * stride;
-            let matrix = Matrix::new(taps * inputs, channels, |output, at| {
-                weight[(output * inputs + at % inputs) * taps + at / inputs]
-            });
+            let matrix = convolution(weight, inputs, 2 * stride);
             let bias = tensor(&format!("encoder.layers.{layer}.bias")).to_vec();
             layers.push(Layer { stride, inputs, matrix, bias, input: vec![0.0; (stride + steps) * inputs] });
             inputs = channels;

@@ -13,6 +13,7 @@ fn config(encoder: EncoderConfig, hop_samples: usize) -> ModelConfig {
         singer_embedding_size: 2,
         singers: Default::default(),
         bottleneck: None,
+        envelope: None,
         condition: ConditionConfig::default(),
         encoder,
         decoder: DecoderConfig {

@@ -32,7 +32,6 @@ pub(super) struct Samples<'a> {
 impl<'a> Samples<'a> {
     pub(super) fn new(
         recipe: &'a Recipe,
-        batcher: Batcher<'a>,
         corpus: &'a Corpus,
         parameters: &Parameters,
     ) -> Result<Self, TrainError> {
@@ -40,7 +39,7 @@ impl<'a> Samples<'a> {
         Ok(Self {
             recipe,
             corpus,
-            batcher,
+            batcher: Batcher::new(recipe, corpus),
             confusion: confusion_of(recipe, corpus.singers.len())?,
             codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
             spectrum: spectrum_of(recipe)?,

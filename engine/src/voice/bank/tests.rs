@@ -17,6 +17,7 @@ fn tiny_config() -> ModelConfig {
         singer_embedding_size: 3,
         singers: Default::default(),
         bottleneck: None,
+        envelope: None,
         condition: ConditionConfig {
             f0: true,
             loudness: true,

@@ -9,7 +9,7 @@ const LANES: usize = 16;
 const ROWS: usize = 6;
 
 /// Weights `[inputs, outputs]`, packed in panels of 16 outputs: `[panels, inputs, 16]`, zero where a panel is not full.
-pub(super) struct Matrix {
+pub(in crate::stream) struct Matrix {
     inputs: usize,
     outputs: usize,
     panels: Vec<f32>,
@@ -126,21 +126,35 @@ fn add_rows<const R: usize>(
 }
 
 /// Copies `row` to every row of `out`.
-pub(super) fn fill_rows(row: &[f32], out: &mut [f32]) {
+pub(in crate::stream) fn fill_rows(row: &[f32], out: &mut [f32]) {
     for out in out.chunks_exact_mut(row.len()) {
         out.copy_from_slice(row);
     }
 }
 
 /// Replaces what is negative by 0.
-pub(super) fn relu(values: &mut [f32]) {
+pub(in crate::stream) fn relu(values: &mut [f32]) {
     for value in values {
         *value = value.max(0.0);
     }
 }
 
+/// Takes what is negative times a tenth.
+pub(in crate::stream) fn leaky_relu(values: &mut [f32]) {
+    for value in values {
+        *value = value.max(0.1 * *value);
+    }
+}
+
+/// Packs the weights `[outputs, inputs, taps]` of a convolution for rows of `[taps, inputs]`.
+pub(in crate::stream) fn convolution(weight: &[f32], inputs: usize, taps: usize) -> Matrix {
+    let outputs = weight.len() / (inputs * taps);
+    let at = |output: usize, at: usize| weight[(output * inputs + at % inputs) * taps + at / inputs];
+    Matrix::new(taps * inputs, outputs, at)
+}
+
 /// Mean over the rows of `x` (`[rows, out.len()]`).
-pub(super) fn mean_rows(x: &[f32], out: &mut [f32]) {
+pub(in crate::stream) fn mean_rows(x: &[f32], out: &mut [f32]) {
     out.fill(0.0);
     for row in x.chunks_exact(out.len()) {
         for (sum, value) in out.iter_mut().zip(row) {

@@ -1,0 +1,129 @@
+//! Spectral shapes of the corpus's frames, measured when they are drawn: kept, those of an hour would fill gigabytes.
+
+use candle_core::{Device, Result, Tensor};
+use rayon::prelude::*;
+
+use super::batch::{Batcher, Cut};
+use super::corpus::Corpus;
+use crate::model::Parameters;
+use crate::model::random::Generator;
+use crate::signal::shape::shape_of;
+use crate::signal::world::{WorldAnalyzer, WorldFrame};
+use crate::voice::{ENVELOPE_LOWEST_F0_HZ, LOG_F0, ModelConfig};
+
+/// Frames of each singer that mean and scale are taken from.
+const SURVEYED_FRAMES: usize = 400;
+
+/// N frames.
+pub(crate) struct ShapeBatch {
+    /// Normalised shapes, `(N, bins)`.
+    pub(crate) shapes: Tensor,
+    /// Who sings each, `[N]`.
+    pub(crate) singers: Vec<u32>,
+}
+
+/// Measures and normalises.
+pub(crate) struct Shapes {
+    sample_rate_hz: u32,
+    hop_samples: usize,
+    mean: Vec<f32>,
+    scale: f32,
+}
+
+impl Shapes {
+    /// Surveys the corpus: mean shape and scale, and each singer's mean and spread of `ln F0`, go into `parameters`, where
+    /// nothing learns them.
+    pub(crate) fn survey(
+        model: &ModelConfig,
+        corpus: &Corpus,
+        seed: u64,
+        parameters: &Parameters,
+    ) -> Result<Self> {
+        let bins = model.envelope_bins();
+        let (sample_rate_hz, hop_samples) = (model.sample_rate_hz, model.hop_samples);
+        let mut survey = Self { sample_rate_hz, hop_samples, mean: vec![0.0; bins], scale: 1.0 };
+        let mut cuts = Vec::new();
+        for singer in 0..corpus.singers.len() {
+            let mut random = Generator::new(seed ^ SURVEY_SEED, singer as u64);
+            for _ in 0..SURVEYED_FRAMES {
+                let clip = corpus.draw_training_clip(singer, 1, &mut random);
+                cuts.push(Cut::plain(clip, random.below(clip.frames.len())));
+            }
+        }
+        let measured = survey.measure(&cuts, 1);
+        let frames = cuts.len() as f64;
+        let mean_of =
+            |bin: usize| measured.iter().skip(bin).step_by(bins).map(|x| f64::from(*x)).sum::<f64>() / frames;
+        survey.mean = (0..bins).map(|bin| mean_of(bin) as f32).collect();
+        let squares = measured.iter().zip(survey.mean.iter().cycle());
+        let variance =
+            squares.map(|(x, mean)| f64::from(x - mean).powi(2)).sum::<f64>() / measured.len() as f64;
+        survey.scale = variance.sqrt().max(1e-3) as f32;
+        parameters.set("envelope.mean", &survey.mean)?;
+        parameters.set("envelope.scale", &[survey.scale])?;
+        if model.envelope.as_ref().is_some_and(|envelope| envelope.maps_f0) {
+            let moments: Vec<f32> = corpus.training.iter().flat_map(|clips| log_f0(clips)).collect();
+            parameters.set(LOG_F0, &moments)?;
+        }
+        Ok(survey)
+    }
+
+    /// The frames of some segments.
+    pub(crate) fn batch(&self, cuts: &[Cut], frames: usize) -> Result<ShapeBatch> {
+        let bins = self.mean.len();
+        let shapes = Tensor::from_vec(self.measure(cuts, frames), (cuts.len() * frames, bins), &Device::Cpu)?;
+        let singers = cuts.iter().flat_map(|cut| std::iter::repeat_n(cut.singer as u32, frames)).collect();
+        Ok(ShapeBatch { shapes, singers })
+    }
+
+    /// Normalised shapes `[cuts][frames][bins]`.
+    fn measure(&self, cuts: &[Cut], frames: usize) -> Vec<f32> {
+        let bins = self.mean.len();
+        let mut shapes = vec![0.0; cuts.len() * frames * bins];
+        let tools = || {
+            let world = WorldAnalyzer::new(self.sample_rate_hz, ENVELOPE_LOWEST_F0_HZ);
+            let window = vec![0.0; world.window_samples()];
+            (world, window, WorldFrame::new(self.sample_rate_hz, ENVELOPE_LOWEST_F0_HZ))
+        };
+        let rows = shapes.par_chunks_mut(bins).enumerate();
+        rows.for_each_init(tools, |(world, window, measured), (row, shape)| {
+            let cut = &cuts[row / frames];
+            let index = cut.start_frame + row % frames;
+            let frame = &cut.clip.frames[index];
+            let centre = index * self.hop_samples + self.hop_samples / 2;
+            for (at, sample) in window.iter_mut().enumerate() {
+                let place = (centre + at).checked_sub(world.window_samples() / 2);
+                *sample = place.and_then(|place| cut.clip.waveform.get(place)).copied().unwrap_or(0.0);
+            }
+            world.analyze(window, frame.f0_hz, frame.voiced, measured);
+            shape_of(&measured.envelope, shape);
+            shape.iter_mut().zip(&self.mean).for_each(|(shape, mean)| *shape = (*shape - mean) / self.scale);
+        });
+        shapes
+    }
+}
+
+/// Keeps the survey's draws apart from those of the batches.
+const SURVEY_SEED: u64 = 0x5E7F;
+
+/// Mean and standard deviation of `ln F0` over voiced frames; an octave around 220 Hz where there are none.
+fn log_f0(clips: &[super::corpus::Clip]) -> [f32; 2] {
+    let voiced = clips.iter().flat_map(|clip| &clip.frames).filter(|frame| frame.voiced);
+    let (mut count, mut sum, mut squares) = (0f64, 0f64, 0f64);
+    for log in voiced.map(|frame| f64::from(frame.f0_hz).ln()) {
+        (count, sum, squares) = (count + 1.0, sum + log, squares + log * log);
+    }
+    if count == 0.0 {
+        return [220f32.ln(), 0.35];
+    }
+    let mean = sum / count;
+    [mean as f32, (squares / count - mean * mean).max(0.0).sqrt() as f32]
+}
+
+impl Batcher<'_> {
+    /// The frames of a step's segments, drawn as those of samples are.
+    pub(crate) fn shapes(&self, step: u64, shapes: &Shapes) -> Result<ShapeBatch> {
+        let (cuts, frames) = self.cuts(step);
+        shapes.batch(&cuts, frames)
+    }
+}
