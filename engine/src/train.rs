@@ -11,6 +11,7 @@
 //! shapes           spectral shapes of frames drawn from clips, as a graph of envelopes takes them
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
 //! codebook         a codebook that follows the frames that fall to it
+//! critic           tells converted envelopes from sung ones
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
 //! error            why a run ended early
 //! score            how well given parameters predict given segments
@@ -28,6 +29,7 @@ mod chart;
 mod checkpoint;
 mod codebook;
 mod corpus;
+mod critic;
 mod error;
 mod inherit;
 mod jitter;
@@ -44,5 +46,8 @@ mod trainer;
 pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use error::TrainError;
-pub use recipe::{AugmentConfig, BacktranslationConfig, CardConfig, CodebookConfig, Recipe, TrainingConfig};
+pub use recipe::{
+    AugmentConfig, BacktranslationConfig, CardConfig, CodebookConfig, CriticConfig, CriticKind, Recipe,
+    TrainingConfig,
+};
 pub use trainer::{Progress, Summary, Trainer};

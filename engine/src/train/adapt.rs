@@ -103,6 +103,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             spectrum: None,
             // The bank's codebook stays as it is.
             codebook: None,
+            critic: None,
         },
         // The past that the decoder is shown is as flawed as when it learnt; the encoder hears the recordings as they are.
         augment: AugmentConfig {

@@ -119,14 +119,14 @@ impl<'a> Batcher<'a> {
         self.build(&self.draw(training.seed, step, training.batch, sung))
     }
 
-    /// The plain cuts of a step, and the frames of each.
-    pub(crate) fn cuts(&self, step: u64) -> (Vec<Cut<'a>>, usize) {
+    /// The plain cuts of a draw, another for each seed, and the frames of each.
+    pub(crate) fn cuts(&self, seed: u64, step: u64) -> (Vec<Cut<'a>>, usize) {
         let training = &self.recipe.training;
         let singers = self.corpus.singers.len() as u64;
         let cuts = (0..training.batch)
             .map(|item| {
                 let draw = step * training.batch as u64 + item as u64;
-                let mut random = Generator::new(training.seed, draw);
+                let mut random = Generator::new(seed, draw);
                 let turn = if self.recipe.model.singers == SingerInput::Decoders { step } else { draw };
                 let (clip, _) = self.plain_source((turn % singers) as usize, &mut random);
                 Cut::plain(clip, random.below(clip.frames.len() - training.segment_frames + 1))

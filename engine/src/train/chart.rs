@@ -16,16 +16,17 @@ pub(crate) struct Point {
     pub(crate) spectrum_distance: f32,
     pub(crate) perplexity: f32,
     pub(crate) divergence: f32,
+    pub(crate) critic: f32,
     pub(crate) samples_per_second: f32,
 }
 
 /// Columns of the CSV.
-pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,perplexity,divergence,samples_per_second";
+pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,perplexity,divergence,critic,samples_per_second";
 
 impl Point {
     pub(crate) fn csv(&self) -> String {
         format!(
-            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.0}",
+            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.4},{:.0}",
             self.step,
             self.train_bits,
             self.validation_bits,
@@ -35,6 +36,7 @@ impl Point {
             self.spectrum_distance,
             self.perplexity,
             self.divergence,
+            self.critic,
             self.samples_per_second
         )
     }
@@ -54,6 +56,7 @@ impl Point {
             spectrum_distance: next()?,
             perplexity: next()?,
             divergence: next()?,
+            critic: next()?,
             samples_per_second: next()?,
         })
     }

@@ -57,17 +57,26 @@ pub(super) struct Losses {
     pub(super) perplexity: f32,
     /// Bits that a Gaussian latent says beyond a standard one, of a bin of an envelope.
     pub(super) divergence: f32,
+    /// The critic's own loss.
+    pub(super) critic: f32,
 }
 
 impl Losses {
     /// All of them, to be averaged.
-    pub(super) fn values(self) -> [f32; 5] {
-        [self.bits, self.confusion_accuracy, self.spectrum_distance, self.perplexity, self.divergence]
+    pub(super) fn values(self) -> [f32; 6] {
+        [
+            self.bits,
+            self.confusion_accuracy,
+            self.spectrum_distance,
+            self.perplexity,
+            self.divergence,
+            self.critic,
+        ]
     }
 
     /// The other way round.
-    pub(super) fn from_values(values: [f32; 5]) -> Self {
-        let [bits, confusion_accuracy, spectrum_distance, perplexity, divergence] = values;
-        Self { bits, confusion_accuracy, spectrum_distance, perplexity, divergence }
+    pub(super) fn from_values(values: [f32; 6]) -> Self {
+        let [bits, confusion_accuracy, spectrum_distance, perplexity, divergence, critic] = values;
+        Self { bits, confusion_accuracy, spectrum_distance, perplexity, divergence, critic }
     }
 }

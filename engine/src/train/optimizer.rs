@@ -8,7 +8,8 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::model::Parameters;
 
-const BETA_1: f32 = 0.9;
+/// What the first moment remembers.
+const MOMENTUM: f32 = 0.9;
 const BETA_2: f32 = 0.98;
 const EPSILON: f32 = 1e-8;
 
@@ -20,15 +21,26 @@ pub(crate) struct Moments {
 }
 
 /// Adam over one set of parameters.
-#[derive(Default)]
 pub(crate) struct Adam {
+    momentum: f32,
     /// Steps made, for the bias correction.
     pub(crate) steps: u64,
     /// Moments by tensor name.
     pub(crate) moments: BTreeMap<String, Moments>,
 }
 
+impl Default for Adam {
+    fn default() -> Self {
+        Self { momentum: MOMENTUM, steps: 0, moments: BTreeMap::new() }
+    }
+}
+
 impl Adam {
+    /// One that goes by the last gradient alone, in steps as even: what RMSProp does. For whoever aims at what moves.
+    pub(crate) fn without_momentum() -> Self {
+        Self { momentum: 0.0, ..Self::default() }
+    }
+
     /// One step. Tensors without a gradient stay as they are. Returns the gradient's global norm before clipping; a
     /// gradient that is not finite changes nothing.
     pub(crate) fn step(
@@ -53,7 +65,7 @@ impl Adam {
         }
         let clip = if norm > largest_norm { largest_norm / norm } else { 1.0 };
         self.steps += 1;
-        let correction_1 = 1.0 - f64::from(BETA_1).powi(self.steps as i32) as f32;
+        let correction_1 = 1.0 - f64::from(self.momentum).powi(self.steps as i32) as f32;
         let correction_2 = 1.0 - f64::from(BETA_2).powi(self.steps as i32) as f32;
         for (name, var, gradient) in collected {
             let moments = self.moments.entry(name.to_string()).or_default();
@@ -63,7 +75,7 @@ impl Adam {
             let state = moments.first.iter_mut().zip(&mut moments.second);
             for ((value, gradient), (first, second)) in values.iter_mut().zip(&gradient).zip(state) {
                 let gradient = gradient * clip;
-                *first += (1.0 - BETA_1) * (gradient - *first);
+                *first += (1.0 - self.momentum) * (gradient - *first);
                 *second += (1.0 - BETA_2) * (gradient * gradient - *second);
                 *value -=
                     learning_rate * (*first / correction_1) / ((*second / correction_2).sqrt() + EPSILON);

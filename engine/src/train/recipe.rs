@@ -101,6 +101,36 @@ pub struct TrainingConfig {
     pub spectrum: Option<SpectrumConfig>,
     /// How a codebook is learnt, if the model has one.
     pub codebook: Option<CodebookConfig>,
+    /// A critic of converted envelopes, for a model that gives envelopes.
+    pub critic: Option<CriticConfig>,
+}
+
+/// A network that tells converted envelopes from sung ones, which the decoder then learns to deceive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CriticConfig {
+    /// What the critic goes by.
+    pub kind: CriticKind,
+    /// Weight of what the critic says beside the nats of a frame.
+    pub weight: f32,
+    /// The first step at which there is one.
+    pub first_step: u64,
+    /// Its learning rate, which stays.
+    pub learning_rate: f32,
+    /// Its steps before each of the decoder's.
+    pub steps: u64,
+    /// The same at the start and every `many_every` steps of the decoder from there.
+    pub many_steps: u64,
+    /// See `many_steps`.
+    pub many_every: u64,
+}
+
+/// What a critic goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CriticKind {
+    /// The cross entropy of a sigmoid (Goodfellow et al., "Generative Adversarial Nets", 2014).
+    Sigmoid,
 }
 
 /// Learning of a codebook (van den Oord et al. 2017, section 3.2 and appendix A.1).
@@ -265,6 +295,19 @@ impl Recipe {
             return refuse(
                 "training.confusion, latent_noise, spectrum and backtranslation need a model that gives samples",
             );
+        }
+        if let Some(critic) = &training.critic {
+            if model.envelope.is_none() || matches!(model.singers, SingerInput::None | SingerInput::Decoders)
+            {
+                return refuse("training.critic needs a model that gives envelopes and is told the singer");
+            }
+            let finite =
+                [critic.weight, critic.learning_rate].iter().all(|value| (0.0..=1e4).contains(value));
+            if !finite || critic.steps == 0 || critic.many_steps == 0 || critic.many_every == 0 {
+                return refuse(
+                    "training.critic's steps must be at least 1, weight and learning_rate 0 to 10000",
+                );
+            }
         }
         let embeds = model.singers == SingerInput::Embedding;
         if !embeds && training.singer_emphasis != 1.0 {

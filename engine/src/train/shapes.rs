@@ -121,9 +121,9 @@ fn log_f0(clips: &[super::corpus::Clip]) -> [f32; 2] {
 }
 
 impl Batcher<'_> {
-    /// The frames of a step's segments, drawn as those of samples are.
-    pub(crate) fn shapes(&self, step: u64, shapes: &Shapes) -> Result<ShapeBatch> {
-        let (cuts, frames) = self.cuts(step);
+    /// Frames of segments drawn as those of samples are, others for each seed.
+    pub(crate) fn shapes(&self, seed: u64, step: u64, shapes: &Shapes) -> Result<ShapeBatch> {
+        let (cuts, frames) = self.cuts(seed, step);
         shapes.batch(&cuts, frames)
     }
 }

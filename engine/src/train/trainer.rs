@@ -157,6 +157,7 @@ impl<'a> Trainer<'a> {
                 point.spectrum_distance = losses.spectrum_distance;
                 point.perplexity = losses.perplexity;
                 point.divergence = losses.divergence;
+                point.critic = losses.critic;
                 point.samples_per_second = rate;
                 self.points.push(point);
                 self.save(true)?;
@@ -385,7 +386,7 @@ fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {
 #[derive(Default)]
 struct Recent {
     steps: u64,
-    sums: [f64; 5],
+    sums: [f64; 6],
 }
 
 impl Recent {

@@ -10,6 +10,7 @@ use crate::train::batch::{Batcher, Cut, other_singer};
 use crate::train::chart::Point;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::corpus::Corpus;
+use crate::train::critic::Critic;
 use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
 use crate::train::recipe::Recipe;
@@ -17,16 +18,19 @@ use crate::train::score::validation_cuts;
 use crate::train::shapes::{ShapeBatch, Shapes};
 use crate::voice::{BottleneckConfig, ModelConfig};
 
-/// Nothing is learnt beside the bank's networks.
+/// What is learnt beside the bank's networks: a critic, if the recipe asks for one.
 pub(super) struct Envelopes<'a> {
     recipe: &'a Recipe,
     corpus: &'a Corpus,
     batcher: Batcher<'a>,
     shapes: Shapes,
+    critic: Option<Critic>,
 }
 
 /// What became of a batch.
 struct Reconstruction {
+    /// What the decoder was given.
+    latent: Tensor,
     /// `-log N(shape | reconstruction, 1)` of a bin, in nats, mean over all.
     nats: Tensor,
     /// Divergence of the latent, in nats a bin as well; none without a Gaussian.
@@ -40,7 +44,17 @@ impl<'a> Envelopes<'a> {
         parameters: &Parameters,
     ) -> Result<Self, TrainError> {
         let shapes = Shapes::survey(&recipe.model, corpus, recipe.training.seed, parameters)?;
-        Ok(Self { recipe, corpus, batcher: Batcher::new(recipe, corpus), shapes })
+        let bins = recipe.model.envelope_bins();
+        let critic = recipe.training.critic.as_ref();
+        let critic =
+            critic.map(|config| Critic::new(bins, config.clone(), recipe.training.seed ^ CRITIC_SEED));
+        Ok(Self {
+            recipe,
+            corpus,
+            batcher: Batcher::new(recipe, corpus),
+            shapes,
+            critic: critic.transpose()?,
+        })
     }
 
     /// With `noise` a Gaussian latent is drawn, else its mean is taken.
@@ -59,7 +73,55 @@ impl<'a> Envelopes<'a> {
         let nats = ((square * 0.5)? + 0.5 * std::f64::consts::TAU.ln())?;
         let bins = model.envelope_bins() as f64;
         let divergence = divergence.map(|nats| nats.mean_all()? / bins).transpose()?;
-        Ok(Reconstruction { nats, divergence })
+        Ok(Reconstruction { latent, nats, divergence })
+    }
+}
+
+impl Envelopes<'_> {
+    /// What latents become when each frame is sung by another singer than its own.
+    fn convert(
+        &self,
+        parameters: &Parameters,
+        latent: &Tensor,
+        singers: &[u32],
+        random: &mut Generator,
+    ) -> GraphResult<Tensor> {
+        let count = self.corpus.singers.len();
+        let other = |singer: &u32| (*singer as usize + 1 + random.below((count - 1).max(1))) % count;
+        let others: Vec<u32> = singers.iter().map(other).map(|singer| singer as u32).collect();
+        decode_shapes(&self.recipe.model, parameters, &latent.detach(), &others)
+    }
+
+    /// The critic's steps before a step of the decoder, and then what the decoder pays for this batch; with the critic's
+    /// mean loss.
+    fn consult(
+        &mut self,
+        parameters: &Parameters,
+        step: u64,
+        (batch, latent): (&ShapeBatch, &Tensor),
+    ) -> GraphResult<Option<(Tensor, f32)>> {
+        let training = &self.recipe.training;
+        let Some(mut critic) = self.critic.take() else { return Ok(None) };
+        let first_step = training.critic.as_ref().map_or(0, |config| config.first_step);
+        let mut random = Generator::new(training.seed ^ CRITIC_SEED, step);
+        let outcome = (|| {
+            let Some(since) = step.checked_sub(first_step) else { return Ok(None) };
+            let steps = critic.steps_before(since);
+            let mut loss = 0.0;
+            for turn in 0..steps {
+                let draw = step.wrapping_mul(1 << 20).wrapping_add(turn);
+                let batch = self.batcher.shapes(training.seed ^ CRITIC_SEED, draw, &self.shapes)?;
+                let encoded = encode_shapes(&self.recipe.model, parameters, &batch.shapes)?;
+                let (latent, _) = latent_of(&self.recipe.model, &encoded, Some(&mut random))?;
+                let converted = self.convert(parameters, &latent, &batch.singers, &mut random)?;
+                loss += critic.learn(&batch.shapes, &converted)?;
+            }
+            let converted = self.convert(parameters, latent, &batch.singers, &mut random)?;
+            let price = (critic.price(&converted)? / self.recipe.model.envelope_bins() as f64)?;
+            Ok(Some((price, loss / steps as f32)))
+        })();
+        self.critic = Some(critic);
+        outcome
     }
 }
 
@@ -90,14 +152,19 @@ impl Objective for Envelopes<'_> {
         _sung: &SungByBlends,
     ) -> Result<Losses, TrainError> {
         let training = &self.recipe.training;
-        let batch = self.batcher.shapes(step, &self.shapes)?;
+        let batch = self.batcher.shapes(training.seed, step, &self.shapes)?;
         let mut random = Generator::new(training.seed ^ LATENT_SEED, step);
-        let Reconstruction { nats, divergence } = self.reconstruct(parameters, &batch, Some(&mut random))?;
+        let Reconstruction { latent, nats, divergence } =
+            self.reconstruct(parameters, &batch, Some(&mut random))?;
         let mut losses = Losses { bits: bits(&nats)?, ..Losses::default() };
         let mut loss = nats;
         if let Some(divergence) = divergence {
             losses.divergence = bits(&divergence)?;
             loss = (loss + divergence)?;
+        }
+        if let Some((price, critic)) = self.consult(parameters, step, (&batch, &latent))? {
+            losses.critic = critic;
+            loss = (loss + price)?;
         }
         if !loss.to_scalar::<f32>()?.is_finite() {
             return Err(TrainError::Diverged { step });
@@ -128,18 +195,30 @@ impl Objective for Envelopes<'_> {
         Ok(Point { validation_bits, wrong_singer_bits, ..Point::default() })
     }
 
-    fn save(&self, _checkpoint: &mut Checkpoint) -> GraphResult<()> {
-        Ok(())
+    fn save(&self, checkpoint: &mut Checkpoint) -> GraphResult<()> {
+        match &self.critic {
+            Some(critic) => checkpoint.put("critic", critic.state().0, critic.state().1),
+            None => Ok(()),
+        }
     }
 
-    fn resume(&mut self, _checkpoint: &Checkpoint) -> Result<(), String> {
-        Ok(())
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        match &mut self.critic {
+            Some(critic) => {
+                let (parameters, adam) = critic.state_mut();
+                checkpoint.take("critic", parameters, adam)
+            }
+            None => Ok(()),
+        }
     }
 }
 
 fn bits(nats: &Tensor) -> GraphResult<f32> {
     Ok(nats.to_scalar::<f32>()? / std::f32::consts::LN_2)
 }
+
+/// Keeps the critic's draws apart from those of the batches.
+const CRITIC_SEED: u64 = 0xC217;
 
 /// Keeps the latent's noise apart from the draws of the batches.
 const LATENT_SEED: u64 = 0x1A7F;
