@@ -26,7 +26,7 @@ pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bit
 impl Point {
     pub(crate) fn csv(&self) -> String {
         format!(
-            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.4},{:.0}",
+            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.3e},{:.0}",
             self.step,
             self.train_bits,
             self.validation_bits,

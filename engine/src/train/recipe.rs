@@ -127,10 +127,19 @@ pub struct CriticConfig {
 
 /// What a critic goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CriticKind {
     /// The cross entropy of a sigmoid (Goodfellow et al., "Generative Adversarial Nets", 2014).
     Sigmoid,
+    /// The distance between mean scores (Arjovsky et al., "Wasserstein GAN", 2017), whose critic must not be steep.
+    Wasserstein {
+        /// Its weights are held within this on either side of 0, and distances divided by it, as published; 0 does neither.
+        clip: f32,
+        /// Weight of the mean square of what the length of its gradient exceeds 1 by, on the way from converted to sung
+        /// shapes (Gulrajani et al., "Improved Training of Wasserstein GANs", 2017; one-sided as Petzka et al. 2018). 0 asks
+        /// for nothing.
+        slope_penalty: f32,
+    },
 }
 
 /// Learning of a codebook (van den Oord et al. 2017, section 3.2 and appendix A.1).

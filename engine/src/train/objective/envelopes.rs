@@ -114,10 +114,11 @@ impl Envelopes<'_> {
                 let encoded = encode_shapes(&self.recipe.model, parameters, &batch.shapes)?;
                 let (latent, _) = latent_of(&self.recipe.model, &encoded, Some(&mut random))?;
                 let converted = self.convert(parameters, &latent, &batch.singers, &mut random)?;
-                loss += critic.learn(&batch.shapes, &converted)?;
+                loss += critic.learn(&batch.shapes, &converted, &mut random)?;
             }
             let converted = self.convert(parameters, latent, &batch.singers, &mut random)?;
-            let price = (critic.price(&converted)? / self.recipe.model.envelope_bins() as f64)?;
+            let price =
+                (critic.price(&converted, &batch.shapes)? / self.recipe.model.envelope_bins() as f64)?;
             Ok(Some((price, loss / steps as f32)))
         })();
         self.critic = Some(critic);
