@@ -1,17 +1,23 @@
-//! What the layers' products are made of: `f32`, or bytes with a scale for each output and each vector.
+//! What the layers' products are made of: `f32`, or bytes (in the last product words) with a scale for each output and
+//! each vector.
 //!
-//! Sums of bytes are exact integers, so any instruction set may add them in any order. The formulas are in the numeric
+//! Sums of integers are exact, so any instruction set may add them in any order. The formulas are in the numeric
 //! specification ([`super`]).
 
 use super::lanes::{Block, Isa, LANES, Lanes, flat};
 
 /// Largest magnitude of a byte.
-const LARGEST: f32 = 127.0;
+const BYTE_STEPS: f32 = 127.0;
+/// Largest magnitudes of a word: 1024 products, more than any head has, stay below 2^31.
+const WEIGHT_STEPS: f32 = 2047.0;
+const ACTIVATION_STEPS: f32 = 1023.0;
 /// What is not larger is silence: its reciprocal would be no number.
 const SMALLEST: f32 = 1e-30;
 
 /// An arithmetic of products.
 pub(super) trait Arithmetic: 'static {
+    /// Of the product that gives the logits: an error there is heard at once, one in a layer is averaged away.
+    type Logits: Arithmetic;
     /// Inputs that one cell of a matrix covers.
     const INPUTS: usize;
     /// The weights of sixteen outputs for so many inputs.
@@ -72,6 +78,7 @@ pub(super) trait Arithmetic: 'static {
 pub(super) struct Single;
 
 impl Arithmetic for Single {
+    type Logits = Self;
     const INPUTS: usize = 1;
     type Cell = Block;
     type Rows = ();
@@ -135,6 +142,59 @@ impl Arithmetic for Single {
     }
 }
 
+/// Rows of `inputs` weights as integers of at most `steps`, and what a step of each row is worth.
+fn rounded_rows(
+    blocks: usize,
+    inputs: usize,
+    weight: &dyn Fn(usize, usize) -> f32,
+    steps: f32,
+) -> (Vec<i16>, Box<[Block]>) {
+    let mut scales = vec![Block::default(); blocks];
+    let mut numbers = vec![0_i16; blocks * LANES * inputs];
+    for (row, numbers) in numbers.chunks_exact_mut(inputs).enumerate() {
+        let largest = (0..inputs).map(|input| weight(row, input).abs()).fold(0.0, f32::max);
+        if largest <= SMALLEST {
+            continue;
+        }
+        scales[row / LANES].0[row % LANES] = largest / steps;
+        for (input, number) in numbers.iter_mut().enumerate() {
+            *number = (weight(row, input) * (steps / largest)).round_ties_even() as i16;
+        }
+    }
+    (numbers, scales.into())
+}
+
+/// The factor that takes activations, of magnitudes of at most `bound`, to `steps`, and what a step is worth.
+#[inline(always)]
+fn factor_and_step<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, steps: f32) -> (f32, f32) {
+    let largest = match bound {
+        Some(bound) => bound,
+        None => {
+            let mut largest = lanes.splat(0.0);
+            for value in values {
+                largest = lanes.max_abs(largest, lanes.load(&value.0));
+            }
+            lanes.largest(largest)
+        }
+    };
+    (if largest > SMALLEST { steps / largest } else { 0.0 }, largest / steps)
+}
+
+/// Sixteen activations in steps, not yet rounded.
+#[inline(always)]
+fn in_steps<L: Lanes>(lanes: L, value: &Block, factor: f32, steps: f32) -> L::F {
+    let scaled = lanes.mul(lanes.load(&value.0), lanes.splat(factor));
+    // No number is left that instruction sets round in their own ways: NaN becomes the most.
+    lanes.max(lanes.min(scaled, lanes.splat(steps)), lanes.splat(-steps))
+}
+
+/// The product that sums of integers stand for.
+#[inline(always)]
+fn scaled_sums<L: Lanes>(lanes: L, row_scales: &Block, scale: f32, start: L::F, sums: L::I) -> L::F {
+    let scale = lanes.mul(lanes.load(&row_scales.0), lanes.splat(scale));
+    lanes.fma(lanes.sums(sums), scale, start)
+}
+
 /// Bytes.
 pub(super) struct Int8;
 
@@ -143,7 +203,7 @@ pub(super) struct Int8;
 #[derive(Clone, Copy)]
 pub(super) struct ByteCell([i8; 4 * LANES]);
 
-/// Sixteen activations, as [`Lanes::store_rounded`] writes them.
+/// Sixteen activations, as [`Lanes::store_bytes`] writes them.
 #[repr(C, align(16))]
 #[derive(Clone, Copy)]
 pub(super) struct ByteSlot([i8; LANES]);
@@ -163,6 +223,7 @@ fn four(slots: &[ByteSlot], index: usize) -> [i8; 4] {
 }
 
 impl Arithmetic for Int8 {
+    type Logits = Int16;
     const INPUTS: usize = 4;
     type Cell = ByteCell;
     type Rows = ByteRows;
@@ -176,27 +237,18 @@ impl Arithmetic for Int8 {
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
     ) -> (Box<[ByteCell]>, ByteRows) {
-        let mut scales = vec![Block::default(); blocks];
+        let (numbers, scales) = rounded_rows(blocks, inputs, weight, BYTE_STEPS);
         let mut offsets = vec![[0; LANES]; blocks];
-        let mut bytes = vec![0_i8; blocks * LANES * inputs];
-        for (row, bytes) in bytes.chunks_exact_mut(inputs).enumerate() {
-            let largest = (0..inputs).map(|input| weight(row, input).abs()).fold(0.0, f32::max);
-            if largest <= SMALLEST {
-                continue;
-            }
-            scales[row / LANES].0[row % LANES] = largest / LARGEST;
-            for (input, byte) in bytes.iter_mut().enumerate() {
-                *byte = (weight(row, input) * (LARGEST / largest)).round_ties_even() as i8;
-            }
-            offsets[row / LANES][row % LANES] = -128 * bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
+        for (row, numbers) in numbers.chunks_exact(inputs).enumerate() {
+            offsets[row / LANES][row % LANES] = -128 * numbers.iter().map(|&n| i32::from(n)).sum::<i32>();
         }
         let cell = |(block, first): (usize, usize)| {
             ByteCell(std::array::from_fn(|at| {
                 let (row, input) = (block * LANES + at / 4, first + at % 4);
-                if input < inputs { bytes[row * inputs + input] } else { 0 }
+                if input < inputs { numbers[row * inputs + input] as i8 } else { 0 }
             }))
         };
-        (order.map(cell).collect(), ByteRows { scales: scales.into(), offsets: offsets.into() })
+        (order.map(cell).collect(), ByteRows { scales, offsets: offsets.into() })
     }
 
     fn silence(isa: Isa) -> ByteSlot {
@@ -204,24 +256,11 @@ impl Arithmetic for Int8 {
     }
     #[inline(always)]
     fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [ByteSlot]) -> f32 {
-        let largest = match bound {
-            Some(bound) => bound,
-            None => {
-                let mut largest = lanes.splat(0.0);
-                for value in values {
-                    largest = lanes.max_abs(largest, lanes.load(&value.0));
-                }
-                lanes.largest(largest)
-            }
-        };
-        let factor = if largest > SMALLEST { LARGEST / largest } else { 0.0 };
+        let (factor, step) = factor_and_step(lanes, values, bound, BYTE_STEPS);
         for (slot, value) in slots.iter_mut().zip(values) {
-            let scaled = lanes.mul(lanes.load(&value.0), lanes.splat(factor));
-            // No number is left that instruction sets round in their own ways: NaN becomes 127.
-            let bounded = lanes.max(lanes.min(scaled, lanes.splat(LARGEST)), lanes.splat(-LARGEST));
-            lanes.store_rounded(bounded, &mut slot.0);
+            lanes.store_bytes(in_steps(lanes, value, factor, BYTE_STEPS), &mut slot.0);
         }
-        largest / LARGEST
+        step
     }
     #[inline(always)]
     fn begin<L: Lanes>(lanes: L, rows: &ByteRows, block: usize, _start: L::F) -> L::I {
@@ -254,8 +293,106 @@ impl Arithmetic for Int8 {
     }
     #[inline(always)]
     fn end<L: Lanes>(lanes: L, rows: &ByteRows, block: usize, scale: f32, start: L::F, sums: L::I) -> L::F {
-        let scale = lanes.mul(lanes.load(&rows.scales[block].0), lanes.splat(scale));
-        lanes.fma(lanes.sums(sums), scale, start)
+        scaled_sums(lanes, &rows.scales[block], scale, start, sums)
+    }
+}
+
+/// Words: 2047 steps of weights, 1023 of activations.
+pub(super) struct Int16;
+
+/// The words of sixteen outputs for two inputs, an output's two side by side.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(super) struct WordCell([i16; 2 * LANES]);
+
+/// Sixteen activations, as [`Lanes::store_words`] writes them.
+#[repr(C, align(32))]
+#[derive(Clone, Copy)]
+pub(super) struct WordSlot([i16; LANES]);
+
+/// The two activations of a pair.
+#[inline(always)]
+fn two(slots: &[WordSlot], index: usize) -> [i16; 2] {
+    slots[index / 8].0.as_chunks::<2>().0[index % 8]
+}
+
+impl Arithmetic for Int16 {
+    type Logits = Self;
+    const INPUTS: usize = 2;
+    type Cell = WordCell;
+    /// `m_w / 2047` of every row.
+    type Rows = Box<[Block]>;
+    type Slot = WordSlot;
+    type Scale = f32;
+    type Sums<L: Lanes> = L::I;
+
+    fn cells(
+        blocks: usize,
+        inputs: usize,
+        weight: &dyn Fn(usize, usize) -> f32,
+        order: &mut dyn Iterator<Item = (usize, usize)>,
+    ) -> (Box<[WordCell]>, Box<[Block]>) {
+        let (numbers, scales) = rounded_rows(blocks, inputs, weight, WEIGHT_STEPS);
+        let cell = |(block, first): (usize, usize)| {
+            WordCell(std::array::from_fn(|at| {
+                let (row, input) = (block * LANES + at / 2, first + at % 2);
+                if input < inputs { numbers[row * inputs + input] } else { 0 }
+            }))
+        };
+        (order.map(cell).collect(), scales)
+    }
+
+    fn silence(_isa: Isa) -> WordSlot {
+        WordSlot([0; LANES])
+    }
+    #[inline(always)]
+    fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [WordSlot]) -> f32 {
+        let (factor, step) = factor_and_step(lanes, values, bound, ACTIVATION_STEPS);
+        for (slot, value) in slots.iter_mut().zip(values) {
+            lanes.store_words(in_steps(lanes, value, factor, ACTIVATION_STEPS), &mut slot.0);
+        }
+        step
+    }
+    #[inline(always)]
+    fn begin<L: Lanes>(lanes: L, _rows: &Box<[Block]>, _block: usize, _start: L::F) -> L::I {
+        // Words are signed on every instruction set.
+        lanes.no_products(&[0; LANES])
+    }
+    #[inline(always)]
+    fn add<L: Lanes, const T: usize>(
+        lanes: L,
+        cells: &[WordCell; T],
+        slots: &[WordSlot],
+        index: usize,
+        sums: &mut [L::I; T],
+    ) {
+        let pair = lanes.pair(two(slots, index));
+        for t in 0..T {
+            sums[t] = lanes.dot_words(&cells[t].0, pair, sums[t]);
+        }
+    }
+    #[inline(always)]
+    fn add_ahead<L: Lanes, const B: usize>(
+        lanes: L,
+        cell: &WordCell,
+        slots: [&[WordSlot]; B],
+        index: usize,
+        sums: &mut [L::I; B],
+    ) {
+        for b in 0..B {
+            sums[b] = lanes.dot_words(&cell.0, lanes.pair(two(slots[b], index)), sums[b]);
+        }
+    }
+    #[inline(always)]
+    fn end<L: Lanes>(
+        lanes: L,
+        rows: &Box<[Block]>,
+        block: usize,
+        scale: f32,
+        start: L::F,
+        sums: L::I,
+    ) -> L::F {
+        scaled_sums(lanes, &rows[block], scale, start, sums)
     }
 }
 

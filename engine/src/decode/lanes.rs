@@ -125,11 +125,13 @@ pub(super) trait Lanes: Copy {
     type F: Copy;
     /// Sixteen sums of integer products.
     type I: Copy;
-    /// Four integer activations, as [`Lanes::dot`] takes them.
+    /// Four activations of bytes, as [`Lanes::dot`] takes them.
     type Quad: Copy;
+    /// Two activations of words, as [`Lanes::dot_words`] takes them.
+    type Pair: Copy;
     /// Samples whose delayed taps are computed in one pass over the weights (see `network`); no effect on any value.
     const AHEAD: usize;
-    /// How an activation of 0 is stored: what is added to all of them.
+    /// How an activation of 0 is stored as a byte: what is added to all of them.
     const SILENCE: i8 = 0;
 
     /// Runs the task in a function compiled for this instruction set.
@@ -174,7 +176,9 @@ pub(super) trait Lanes: Copy {
     }
     /// Rounds to integers, ties to even, and keeps the low bytes, [`Lanes::SILENCE`] added. Values must lie in
     /// [-127.5, 127.5].
-    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]);
+    fn store_bytes(self, value: Self::F, bytes: &mut [i8; LANES]);
+    /// Rounds to integers, ties to even, and keeps the low words. Values must lie in [-32767.5, 32767.5].
+    fn store_words(self, value: Self::F, words: &mut [i16; LANES]);
     /// Sums of nothing. `offsets` are -128 times the sums of each output's weights, for instruction sets that multiply
     /// activations as unsigned numbers, 128 too high.
     fn no_products(self, offsets: &[i32; LANES]) -> Self::I;
@@ -182,6 +186,11 @@ pub(super) trait Lanes: Copy {
     fn quad(self, activations: [i8; 4]) -> Self::Quad;
     /// Adds to each lane's sum the products of its four weights, in [-127, 127], with the four activations.
     fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, sums: Self::I) -> Self::I;
+    /// Two activations, as they are stored.
+    fn pair(self, activations: [i16; 2]) -> Self::Pair;
+    /// Adds to each lane's sum the products of its two weights with the two activations, which must fit 32 bits together
+    /// with the sum.
+    fn dot_words(self, weights: &[i16; 2 * LANES], pair: Self::Pair, sums: Self::I) -> Self::I;
     /// The nearest values of the sums.
     fn sums(self, sums: Self::I) -> Self::F;
     /// Turns in [-0.5, 0.5] of `phase * (first + lane) + shift`, all wrapping in units of 2^-32 turns.
@@ -214,6 +223,7 @@ impl Lanes for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
     type Quad = [i8; 4];
+    type Pair = [i16; 2];
     const AHEAD: usize = 4;
 
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -272,9 +282,15 @@ impl Lanes for Scalar {
         each_lane(|lane| if a[lane].abs() > b[lane].abs() { a[lane].abs() } else { b[lane].abs() })
     }
     #[inline(always)]
-    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
+    fn store_bytes(self, value: Self::F, bytes: &mut [i8; LANES]) {
         for (byte, value) in bytes.iter_mut().zip(value) {
             *byte = value.round_ties_even() as i8;
+        }
+    }
+    #[inline(always)]
+    fn store_words(self, value: Self::F, words: &mut [i16; LANES]) {
+        for (word, value) in words.iter_mut().zip(value) {
+            *word = value.round_ties_even() as i16;
         }
     }
     #[inline(always)]
@@ -290,6 +306,18 @@ impl Lanes for Scalar {
         let (weights, _) = weights.as_chunks::<4>();
         each_lane(|lane| {
             let products = weights[lane].iter().zip(quad).map(|(&w, x)| i32::from(w) * i32::from(x));
+            sums[lane] + products.sum::<i32>()
+        })
+    }
+    #[inline(always)]
+    fn pair(self, activations: [i16; 2]) -> Self::Pair {
+        activations
+    }
+    #[inline(always)]
+    fn dot_words(self, weights: &[i16; 2 * LANES], pair: Self::Pair, sums: Self::I) -> Self::I {
+        let (weights, _) = weights.as_chunks::<2>();
+        each_lane(|lane| {
+            let products = weights[lane].iter().zip(pair).map(|(&w, x)| i32::from(w) * i32::from(x));
             sums[lane] + products.sum::<i32>()
         })
     }
@@ -310,77 +338,120 @@ impl Lanes for Scalar {
 mod tests {
     use super::*;
 
-    /// Dot products of 256 quads, the largest vector there is, with every pattern of extremes; and rounded values.
+    /// Dot products of 1024 inputs, the largest vector there is, with every pattern of extremes, of bytes and of words;
+    /// and rounded values.
     struct Extremes;
 
-    const EXTREMES: [i8; 6] = [127, -127, 0, 1, -1, 126];
+    const INPUTS: usize = 1024;
+    const PATTERNS: usize = 8;
+    const BYTES: [i16; 6] = [127, -127, 0, 1, -1, 126];
+    const WORD_WEIGHTS: [i16; 6] = [2047, -2047, 0, 1, -1, 2046];
+    const WORD_ACTIVATIONS: [i16; 6] = [1023, -1023, 0, 1, -1, 1022];
 
-    fn activation(pattern: usize, input: usize) -> i8 {
-        if pattern < 2 { EXTREMES[pattern] } else { EXTREMES[(input * pattern + pattern) % 6] }
+    fn activation(of: &[i16; 6], pattern: usize, input: usize) -> i16 {
+        if pattern < 2 { of[pattern] } else { of[(input * pattern + pattern) % 6] }
     }
 
-    fn weight(pattern: usize, output: usize, input: usize) -> i8 {
+    fn weight(of: &[i16; 6], pattern: usize, output: usize, input: usize) -> i16 {
         match pattern {
-            0 => EXTREMES[output % 2],
-            1 => EXTREMES[0],
-            _ => EXTREMES[(input * (output + 1) + pattern) % 6],
+            0 => of[output % 2],
+            1 => of[0],
+            _ => of[(input * (output + 1) + pattern) % 6],
         }
     }
 
     const ROUNDED: [f32; LANES] = [
         0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.0, -127.0, 0.49, -0.51, 125.5, 3.499_999, -2.5, 0.0, -0.0, 64.5,
     ];
+    const ROUNDED_WORDS: [f32; LANES] = [
+        0.5, 1.5, 2.5, -0.5, -1.5, 1022.5, 1023.0, -1023.0, 0.49, -0.51, 1021.5, 299.499_97, -258.5, 0.0,
+        -0.0, 32_766.5,
+    ];
+
+    struct Got {
+        byte_products: Vec<[f32; LANES]>,
+        word_products: Vec<[f32; LANES]>,
+        bytes: [i8; LANES],
+        words: [i16; LANES],
+    }
 
     impl Task for Extremes {
-        type Output = (Vec<[f32; LANES]>, [i8; LANES]);
+        type Output = Got;
 
         #[inline(always)]
-        fn run<L: Lanes>(self, lanes: L) -> Self::Output {
-            let mut products = Vec::new();
-            for pattern in 0..8 {
+        fn run<L: Lanes>(self, lanes: L) -> Got {
+            let (mut byte_products, mut word_products) = (Vec::new(), Vec::new());
+            let mut values = [0.0; LANES];
+            for pattern in 0..PATTERNS {
                 let mut offsets = [0; LANES];
                 for (output, offset) in offsets.iter_mut().enumerate() {
-                    let sum: i32 = (0..1024).map(|input| i32::from(weight(pattern, output, input))).sum();
-                    *offset = -128 * sum;
+                    let weights = (0..INPUTS).map(|input| i32::from(weight(&BYTES, pattern, output, input)));
+                    *offset = -128 * weights.sum::<i32>();
                 }
                 let mut sums = lanes.no_products(&offsets);
-                for quad in 0..256 {
+                for quad in 0..INPUTS / 4 {
                     let mut cell = [0; 4 * LANES];
                     for (at, byte) in cell.iter_mut().enumerate() {
-                        *byte = weight(pattern, at / 4, 4 * quad + at % 4);
+                        *byte = weight(&BYTES, pattern, at / 4, 4 * quad + at % 4) as i8;
                     }
                     let mut activations = [0; 4];
                     for (at, byte) in activations.iter_mut().enumerate() {
-                        *byte = activation(pattern, 4 * quad + at).wrapping_add(L::SILENCE);
+                        *byte = (activation(&BYTES, pattern, 4 * quad + at) as i8).wrapping_add(L::SILENCE);
                     }
                     sums = lanes.dot(&cell, lanes.quad(activations), sums);
                 }
-                let mut values = [0.0; LANES];
                 lanes.store(lanes.sums(sums), &mut values);
-                products.push(values);
+                byte_products.push(values);
+
+                let mut sums = lanes.no_products(&[0; LANES]);
+                for pair in 0..INPUTS / 2 {
+                    let mut cell = [0; 2 * LANES];
+                    for (at, word) in cell.iter_mut().enumerate() {
+                        *word = weight(&WORD_WEIGHTS, pattern, at / 2, 2 * pair + at % 2);
+                    }
+                    let mut activations = [0; 2];
+                    for (at, word) in activations.iter_mut().enumerate() {
+                        *word = activation(&WORD_ACTIVATIONS, pattern, 2 * pair + at);
+                    }
+                    sums = lanes.dot_words(&cell, lanes.pair(activations), sums);
+                }
+                lanes.store(lanes.sums(sums), &mut values);
+                word_products.push(values);
             }
-            let mut rounded = [0; LANES];
-            lanes.store_rounded(lanes.load(&ROUNDED), &mut rounded);
-            let rounded = rounded.map(|byte| byte.wrapping_sub(L::SILENCE));
-            (products, rounded)
+            let (mut bytes, mut words) = ([0; LANES], [0; LANES]);
+            lanes.store_bytes(lanes.load(&ROUNDED), &mut bytes);
+            lanes.store_words(lanes.load(&ROUNDED_WORDS), &mut words);
+            Got {
+                byte_products,
+                word_products,
+                bytes: bytes.map(|byte| byte.wrapping_sub(L::SILENCE)),
+                words,
+            }
         }
     }
 
+    /// The exact sums, rounded once.
+    fn wanted(weights: &[i16; 6], activations: &[i16; 6]) -> Vec<[f32; LANES]> {
+        let sum = |pattern, output| {
+            let product = |input| {
+                i64::from(weight(weights, pattern, output, input))
+                    * i64::from(activation(activations, pattern, input))
+            };
+            (0..INPUTS).map(product).sum::<i64>() as f32
+        };
+        (0..PATTERNS).map(|pattern| std::array::from_fn(|output| sum(pattern, output))).collect()
+    }
+
     #[test]
-    fn sums_of_bytes_are_exact_at_their_extremes_and_halves_go_to_even() {
+    fn sums_of_integers_are_exact_at_their_extremes_and_halves_go_to_even() {
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-            let (products, rounded) = isa.run(Extremes);
-            for (pattern, values) in products.into_iter().enumerate() {
-                for (output, value) in values.into_iter().enumerate() {
-                    let product = |input| {
-                        i64::from(weight(pattern, output, input)) * i64::from(activation(pattern, input))
-                    };
-                    let wanted: i64 = (0..1024).map(product).sum();
-                    assert_eq!(value as i64, wanted, "{isa:?}, pattern {pattern}, output {output}");
-                }
-            }
-            let wanted = [0, 2, 2, 0, -2, 126, 127, -127, 0, -1, 126, 3, -2, 0, 0, 64];
-            assert_eq!(rounded, wanted, "{isa:?}");
+            let got = isa.run(Extremes);
+            assert_eq!(got.byte_products, wanted(&BYTES, &BYTES), "{isa:?}");
+            assert_eq!(got.word_products, wanted(&WORD_WEIGHTS, &WORD_ACTIVATIONS), "{isa:?}");
+            let bytes = [0, 2, 2, 0, -2, 126, 127, -127, 0, -1, 126, 3, -2, 0, 0, 64];
+            assert_eq!(got.bytes, bytes, "{isa:?}");
+            let words = [0, 2, 2, 0, -2, 1022, 1023, -1023, 0, -1, 1022, 299, -258, 0, 0, 32_766];
+            assert_eq!(got.words, words, "{isa:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Network<A: Arithmetic> {
     skip_bias: Box<[Block]>,
     head_hidden: Matrix<A>,
     /// Rows and bias permuted by [`code_slot`].
-    head_output: Matrix<A>,
+    head_output: Matrix<A::Logits>,
     head_output_bias: Box<[Block]>,
 }
 
@@ -206,7 +206,7 @@ pub(super) struct Pass<A: Arithmetic> {
     /// What the products after the gates, the skips and the hidden layer read.
     gated_inputs: Vectors<A>,
     skip_inputs: Vectors<A>,
-    hidden_inputs: Vectors<A>,
+    hidden_inputs: Vectors<A::Logits>,
 }
 
 /// What one layer remembers.

@@ -189,7 +189,7 @@ fn a_bank_predicts_its_own_singer_better_than_another() {
     assert!((later - own).abs() < 0.3, "{later} instead of {own} bits");
     // Bytes cost little, but they cost; of real singing `falsetto judge` tells how much.
     let bytes = bits_per_sample(&bank, Arithmetic::Int8, RATE_HZ, 3, &sung).unwrap();
-    assert!(bytes != own && (bytes / own - 1.0).abs() < 0.04, "{bytes} instead of {own} bits");
+    assert!(bytes != own && (bytes / own - 1.0).abs() < 0.005, "{bytes} instead of {own} bits");
     assert_eq!(bits_per_sample(&bank, Arithmetic::F32, RATE_HZ, 0, &[0.0; 10]), None);
 }
 

@@ -82,7 +82,8 @@ pub enum Arithmetic {
     /// Single precision, as it was trained.
     #[default]
     F32,
-    /// Weights and activations of one byte, with a scale for each row of weights and each vector: a few times as fast.
+    /// Weights and activations of one byte (of the head's output two), with a scale for each row of weights and each
+    /// vector: a few times as fast.
     Int8,
 }
 

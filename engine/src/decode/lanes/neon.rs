@@ -36,6 +36,7 @@ impl Lanes for Neon {
     type F = [float32x4_t; 4];
     type I = [int32x4_t; 4];
     type Quad = int8x16_t;
+    type Pair = int16x8_t;
     const AHEAD: usize = 4;
 
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -99,13 +100,20 @@ impl Lanes for Neon {
         self.max(quarters!(part => vabsq_f32(a[part])), quarters!(part => vabsq_f32(b[part])))
     }
     #[inline(always)]
-    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
+    fn store_bytes(self, value: Self::F, bytes: &mut [i8; LANES]) {
         let words = quarters!(part => vmovn_s32(vcvtnq_s32_f32(value[part])));
         proven!({
             let low = vmovn_s16(vcombine_s16(words[0], words[1]));
             let high = vmovn_s16(vcombine_s16(words[2], words[3]));
             vst1q_s8(bytes.as_mut_ptr(), vcombine_s8(low, high));
         });
+    }
+    #[inline(always)]
+    fn store_words(self, value: Self::F, words: &mut [i16; LANES]) {
+        let quarters = quarters!(part => vmovn_s32(vcvtnq_s32_f32(value[part])));
+        for (words, quarter) in words.as_chunks_mut::<4>().0.iter_mut().zip(quarters) {
+            proven!(vst1_s16(words.as_mut_ptr(), quarter));
+        }
     }
     #[inline(always)]
     fn no_products(self, _offsets: &[i32; LANES]) -> Self::I {
@@ -123,6 +131,19 @@ impl Lanes for Neon {
             // Two products of at most 127 by 127 fit 16 bits.
             let pairs = vpaddq_s16(low, vmull_high_s8(weights, quad));
             vpadalq_s16(sums[part], pairs)
+        })
+    }
+    #[inline(always)]
+    fn pair(self, activations: [i16; 2]) -> int16x8_t {
+        let pair = i32::from(activations[1]) << 16 | i32::from(activations[0].cast_unsigned());
+        proven!(vreinterpretq_s16_s32(vdupq_n_s32(pair)))
+    }
+    #[inline(always)]
+    fn dot_words(self, weights: &[i16; 2 * LANES], pair: int16x8_t, sums: Self::I) -> Self::I {
+        quarters!(part => {
+            let weights = vld1q_s16(weights[8 * part..].as_ptr());
+            let low = vmull_s16(vget_low_s16(weights), vget_low_s16(pair));
+            vaddq_s32(sums[part], vpaddq_s32(low, vmull_high_s16(weights, pair)))
         })
     }
     #[inline(always)]

@@ -55,6 +55,26 @@ unsafe fn largest_of_eight(value: __m256) -> f32 {
     }
 }
 
+/// Sixteen values as words, rounded to nearest even.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn rounded_words(value: [__m256; 2]) -> __m256i {
+    // SAFETY: AVX2 is there, as the caller promises.
+    unsafe {
+        // Packing works within the halves of a register and leaves the four quarters as 0, 2, 1, 3.
+        let words = _mm256_packs_epi32(_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1]));
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(words)
+    }
+}
+
+/// Two words as they lie in memory.
+#[inline(always)]
+fn packed_pair(activations: [i16; 2]) -> i32 {
+    i32::from(activations[1]) << 16 | i32::from(activations[0].cast_unsigned())
+}
+
 /// An intrinsic in a method of a token that proves its instruction set.
 macro_rules! proven {
     ($call:expr) => {
@@ -68,6 +88,7 @@ impl Lanes for Avx512 {
     type F = __m512;
     type I = __m512i;
     type Quad = __m512i;
+    type Pair = __m512i;
     const AHEAD: usize = 8;
     /// The instruction wants unsigned activations: they are stored 128 too high.
     const SILENCE: i8 = i8::MIN;
@@ -138,11 +159,18 @@ impl Lanes for Avx512 {
         })
     }
     #[inline(always)]
-    fn store_rounded(self, value: __m512, bytes: &mut [i8; LANES]) {
+    fn store_bytes(self, value: __m512, bytes: &mut [i8; LANES]) {
         proven!({
             let rounded = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
             let higher = _mm_xor_si128(rounded, _mm_set1_epi8(Self::SILENCE));
             _mm_storeu_si128(bytes.as_mut_ptr().cast(), higher);
+        })
+    }
+    #[inline(always)]
+    fn store_words(self, value: __m512, words: &mut [i16; LANES]) {
+        proven!({
+            let rounded = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(value));
+            _mm256_storeu_si256(words.as_mut_ptr().cast(), rounded);
         })
     }
     #[inline(always)]
@@ -156,6 +184,14 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn dot(self, weights: &[i8; 4 * LANES], quad: __m512i, sums: __m512i) -> __m512i {
         proven!(_mm512_dpbusd_epi32(sums, quad, _mm512_loadu_si512(weights.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn pair(self, activations: [i16; 2]) -> __m512i {
+        proven!(_mm512_set1_epi32(packed_pair(activations)))
+    }
+    #[inline(always)]
+    fn dot_words(self, weights: &[i16; 2 * LANES], pair: __m512i, sums: __m512i) -> __m512i {
+        proven!(_mm512_dpwssd_epi32(sums, pair, _mm512_loadu_si512(weights.as_ptr().cast())))
     }
     #[inline(always)]
     fn sums(self, sums: __m512i) -> __m512 {
@@ -185,6 +221,7 @@ impl Lanes for Avx2 {
     type I = [__m256i; 2];
     /// The activations and their magnitudes.
     type Quad = [__m256i; 2];
+    type Pair = __m256i;
     const AHEAD: usize = 4;
 
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -262,14 +299,16 @@ impl Lanes for Avx2 {
         proven!(largest_of_eight(_mm256_max_ps(value[0], value[1])))
     }
     #[inline(always)]
-    fn store_rounded(self, value: Self::F, bytes: &mut [i8; LANES]) {
+    fn store_bytes(self, value: Self::F, bytes: &mut [i8; LANES]) {
         proven!({
-            // Packing works within the halves of a register and leaves the four quarters as 0, 2, 1, 3.
-            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1]));
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let words = rounded_words(value);
             let packed = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
         })
+    }
+    #[inline(always)]
+    fn store_words(self, value: Self::F, words: &mut [i16; LANES]) {
+        proven!(_mm256_storeu_si256(words.as_mut_ptr().cast(), rounded_words(value)))
     }
     #[inline(always)]
     fn no_products(self, _offsets: &[i32; LANES]) -> Self::I {
@@ -292,6 +331,21 @@ impl Lanes for Avx2 {
                 // 127 by 127 fit 16 bits.
                 let pairs = _mm256_maddubs_epi16(quad[1], _mm256_sign_epi8(weights, quad[0]));
                 _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            });
+        }
+        result
+    }
+    #[inline(always)]
+    fn pair(self, activations: [i16; 2]) -> __m256i {
+        proven!(_mm256_set1_epi32(packed_pair(activations)))
+    }
+    #[inline(always)]
+    fn dot_words(self, weights: &[i16; 2 * LANES], pair: __m256i, sums: Self::I) -> Self::I {
+        let mut result = sums;
+        for half in 0..2 {
+            result[half] = proven!({
+                let weights = _mm256_loadu_si256(weights[16 * half..].as_ptr().cast());
+                _mm256_add_epi32(sums[half], _mm256_madd_epi16(weights, pair))
             });
         }
         result

@@ -1,5 +1,5 @@
 //! The decoder's formulas as straight loops in `f64`, with all of every layer's past kept: no queues, no tiles, none of
-//! the decoder's own functions. In the arithmetic of bytes, weights and activations are rounded as the specification
+//! the decoder's own functions. In the arithmetic of bytes (and, of the logits, words), weights and activations are rounded as the specification
 //! says and multiplied as the numbers that they stand for.
 
 use std::f64::consts::TAU;
@@ -33,10 +33,10 @@ fn width(code: i64) -> f64 {
     }
 }
 
-/// To 127 steps of the largest magnitude.
-fn rounded(values: impl Iterator<Item = f64> + Clone, largest: Option<f64>) -> Vec<f64> {
+/// To so many steps of the largest magnitude.
+fn rounded(values: impl Iterator<Item = f64> + Clone, largest: Option<f64>, steps: f64) -> Vec<f64> {
     let largest = largest.unwrap_or_else(|| values.clone().fold(0.0, |most, value| value.abs().max(most)));
-    let step = if largest > 1e-30 { largest / 127.0 } else { 1.0 };
+    let step = if largest > 1e-30 { largest / steps } else { 1.0 };
     values.map(|value| (value / step).round_ties_even() * step).collect()
 }
 
@@ -65,9 +65,11 @@ impl<'a> Reference<'a> {
         if self.arithmetic == Arithmetic::F32 {
             return self.times(name, inputs);
         }
-        let inputs = rounded(inputs.iter().copied(), bound);
+        let (weight_steps, input_steps) =
+            if name == "decoder.head.output.weight" { (2047.0, 1023.0) } else { (127.0, 127.0) };
+        let inputs = rounded(inputs.iter().copied(), bound, input_steps);
         let dot = |row: &[f32]| {
-            let row = rounded(row.iter().map(|&weight| f64::from(weight)), None);
+            let row = rounded(row.iter().map(|&weight| f64::from(weight)), None, weight_steps);
             row.iter().zip(&inputs).map(|(w, x)| w * x).sum()
         };
         self.tensors[name].chunks_exact(inputs.len()).map(dot).collect()
