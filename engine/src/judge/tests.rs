@@ -242,12 +242,13 @@ fn banks_are_shown_side_by_side() {
     // The second bank has a singer more.
     let candidate = |name: &str, singers: usize, bits: f64| {
         let bank = Arc::new(VoiceBank::random(model.clone(), singers, 1).unwrap());
-        let conversions = names[..singers].iter().map(|singer| Conversion {
-            take_sound: "sounds/take.wav".into(),
-            output_sound: format!("sounds/{singer}.wav"),
-            ..Conversion::judge(&take, &take, singer, 0.0, &models)
-        });
-        let conversions = conversions.collect();
+        let conversion = |singer: &String| {
+            let mut conversion = Conversion::judge(&take, &take, singer, 0.0, &models);
+            conversion.take_sound = "sounds/take.wav".into();
+            conversion.output_sound = format!("sounds/{singer}.wav");
+            conversion
+        };
+        let conversions = names[..singers].iter().map(conversion).collect();
         let selves = vec![Reconstruction::judge(&take, &take, "singer-0", [Some(bits); 2])];
         let report =
             Report::new("random".into(), bank.content_hash(), names.clone(), &[], conversions, selves);
