@@ -26,7 +26,7 @@ enum Command {
     Train(commands::train::Arguments),
     /// Add a singer to a voice bank from a folder of recordings.
     Adapt(commands::adapt::Arguments),
-    /// Judge a voice bank: melody, timbre and quality of its conversions, in one report.
+    /// Judge a voice bank: melody, timbre and quality of its conversions, in one report; or compare several.
     Judge(commands::judge::Arguments),
     /// Score recordings: bits per sample that a voice bank needs for them.
     Score(commands::score::Arguments),

@@ -1,27 +1,28 @@
-//! `falsetto judge`: what a voice bank's conversions are worth.
+//! `falsetto judge`: what a voice bank's conversions are worth, or those of several side by side.
+
+mod candidate;
+mod core_clock;
+mod hearing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use falsetto_engine::files::{Encoding, Sound, find_sounds};
-use falsetto_engine::judge::{
-    Cepstra, Conversion, Reconstruction, Recording, Report, SingerModels, bits_per_sample,
-};
-use falsetto_engine::stream::{Settings, convert};
-use falsetto_engine::voice::{Arithmetic, VoiceBank};
-use indicatif::ProgressBar;
-use rayon::prelude::*;
+use falsetto_engine::judge::{Candidate, Comparison, Cost, Report};
+use falsetto_engine::voice::VoiceBank;
+use serde::Serialize;
 
 use super::transpose::Transpose;
-use super::{Outcome, open_bank, progress_bar, say};
+use super::{Outcome, open_bank, say};
+use candidate::judge;
+use hearing::Hearing;
 
-/// Judge a voice bank.
+/// Judge voice banks.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Voice bank; the built-in one if it is not given.
-    #[arg(long, value_name = "FILE")]
-    voice: Option<PathBuf>,
-    /// Recordings of the real singers, `DIR/<singer>/*.wav|flac|...`: those of the bank, and others to be told apart from
+    /// Voice bank, or several to compare; the built-in one if none is given.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    voice: Vec<PathBuf>,
+    /// Recordings of the real singers, `DIR/<singer>/*.wav|flac|...`: those of the banks, and others to be told apart from
     /// them. Half of each singer's teach the classifier, the other half check it.
     #[arg(long, value_name = "DIR")]
     references: PathBuf,
@@ -37,197 +38,70 @@ pub struct Arguments {
     /// Key of the decoder's random numbers.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder of the report, made if need be: index.html, report.json and the sounds.
+    /// Folder of the report, made if need be: index.html, report.json and the sounds. Of several banks, each has such a
+    /// folder in it, beside the index.html and report.json that compare them.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 }
 
-/// Most recordings of a singer that are read: more make no better classifier.
-const MOST_REFERENCES: usize = 60;
-
-/// Recordings of one singer.
-struct Known {
-    name: String,
-    learnt: Vec<Recording>,
-    kept: Vec<Recording>,
-}
-
 pub fn run(arguments: &Arguments) -> Outcome {
-    let bank = open_bank(arguments.voice.as_deref())?;
-    let known = read_references(&arguments.references, &bank)?;
-    let given = read_takes(&arguments.takes)?;
-    let sounds = arguments.output.join("sounds");
-    std::fs::create_dir_all(&sounds)
-        .map_err(|error| format!("cannot make folder {}: {error}", sounds.display()))?;
-
-    let frames = |known: &Known| -> Cepstra { known.learnt.iter().flat_map(Recording::cepstra).collect() };
-    let models = SingerModels::learn(known.iter().map(|k| (k.name.clone(), frames(k))).collect())
-        .map_err(|name| format!("{name} has too little voiced sound to be known by: give more recordings"))?;
-    let real: Vec<(String, Option<String>)> = known
-        .par_iter()
-        .flat_map_iter(|known| known.kept.iter().map(move |clip| (known, clip)))
-        .map(|(known, clip)| (known.name.clone(), nearest(&models, clip)))
-        .collect();
-
-    // Without takes the singers' own recordings are sung by the others.
-    let own = || {
-        (0..arguments.clips).flat_map(|clip| known.iter().filter_map(move |k| Some((k, k.kept.get(clip)?))))
+    let banks = match arguments.voice.as_slice() {
+        [] => vec![open_bank(None)?],
+        files => files.iter().map(|file| open_bank(Some(file))).collect::<Result<_, _>>()?,
     };
-    let takes: Vec<(&str, &Recording)> = match given.as_slice() {
-        [] => own().map(|(known, clip)| (known.name.as_str(), clip)).collect(),
-        given => given.iter().map(|take| ("", take)).collect(),
-    };
-    let singers = &bank.card().singers;
-    let pairs: Vec<(usize, usize)> = (0..takes.len())
-        .flat_map(|take| (0..singers.len()).map(move |singer| (take, singer)))
-        .filter(|(take, singer)| takes[*take].0 != singers[*singer].name)
-        .collect();
-    let selves: Vec<(usize, &Recording)> =
-        own().filter_map(|(known, clip)| Some((bank.singer_index(&known.name).ok()?, clip))).collect();
-
-    let bar = progress_bar((pairs.len() + selves.len()) as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta}");
-    let work = Work { arguments, bank: &bank, models: &models, sounds: &sounds, bar: &bar };
-    takes.par_iter().enumerate().try_for_each(|(number, (_, take))| work.write(&take_file(number), take))?;
-    let conversions = pairs.par_iter().map(|(take, singer)| work.conversion(*take, takes[*take].1, *singer));
-    let conversions = conversions.collect::<Result<Vec<_>, String>>()?;
-    let reconstructions = selves.par_iter().map(|(singer, clip)| work.reconstruction(clip, *singer));
-    let reconstructions = reconstructions.collect::<Result<Vec<_>, String>>()?;
-    bar.finish_and_clear();
-
-    let name = bank.card().name.clone();
-    let names = models.names().to_vec();
-    let report = Report::new(name, bank.content_hash(), names, &real, conversions, reconstructions);
-    let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-    for (file, text) in [("index.html", report.html()), ("report.json", json)] {
-        let path = arguments.output.join(file);
-        std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let hearing = Hearing::prepare(arguments, &banks)?;
+    match banks.as_slice() {
+        [bank] => tell(&judge(arguments, bank, &hearing, &arguments.output)?.report),
+        _ => compare(arguments, &banks, &hearing)?,
     }
-    tell(&report);
     say!("{}", arguments.output.join("index.html").display());
     Ok(())
 }
 
-/// The recordings of every known singer, split by turns.
-fn read_references(root: &Path, bank: &VoiceBank) -> Result<Vec<Known>, String> {
-    let listed =
-        std::fs::read_dir(root).map_err(|error| format!("cannot open {}: {error}", root.display()))?;
-    let mut folders: Vec<PathBuf> = listed
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort();
-    let name = |folder: &Path| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let missing = bank.card().singers.iter().find(|singer| !folders.iter().any(|f| name(f) == singer.name));
-    if let Some(singer) = missing {
-        return Err(format!(
-            "{} has no folder {} with recordings of that singer, whom the bank sings",
-            root.display(),
-            singer.name
-        ));
+/// Judges one bank after the other, and writes the comparison.
+fn compare(arguments: &Arguments, banks: &[Arc<VoiceBank>], hearing: &Hearing) -> Outcome {
+    let mut candidates = Vec::new();
+    for ((bank, file), name) in banks.iter().zip(&arguments.voice).zip(folder_names(banks)) {
+        let named = |error: String| format!("{}: {error}", file.display());
+        let judged = judge(arguments, bank, hearing, &arguments.output.join(&name)).map_err(named)?;
+        let file_bytes = std::fs::metadata(file).map_err(|error| named(error.to_string()))?.len();
+        let cost = Cost::of(bank, file_bytes, judged.times_real_time).map_err(|e| named(e.to_string()))?;
+        say!("bank             {name} ({})", file.display());
+        tell(&judged.report);
+        tell_cost(&cost);
+        candidates.push(Candidate::new(name, file.display().to_string(), bank, &judged.report, cost));
     }
-    let mut known = Vec::new();
-    for folder in folders {
-        let files = find_sounds(&folder).map_err(|error| error.to_string())?;
-        if files.len() < 2 {
-            return Err(format!(
-                "{} holds {} recordings; at least two are needed",
-                folder.display(),
-                files.len()
-            ));
+    let comparison = Comparison::new(candidates);
+    write(&arguments.output, comparison.html(), &comparison)
+}
+
+/// The banks' own names, with `_` for what a path may not hold, and numbered where they are the same.
+fn folder_names(banks: &[Arc<VoiceBank>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for bank in banks {
+        let safe = |letter: char| if letter.is_alphanumeric() || letter == '-' { letter } else { '_' };
+        let own: String = bank.card().name.chars().map(safe).collect();
+        // Some file systems do not tell capitals from small letters.
+        let taken = |name: &str| names.iter().any(|taken| taken.to_lowercase() == name.to_lowercase());
+        let mut name = own.clone();
+        let mut number = 1;
+        while taken(&name) {
+            number += 1;
+            name = format!("{own}-{number}");
         }
-        // Evenly over the folder, so that every kind of recording is among them.
-        let stride = files.len().div_ceil(MOST_REFERENCES);
-        let files: Vec<PathBuf> = files.into_iter().step_by(stride).collect();
-        let recordings = files.par_iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-        let (learnt, kept): (Vec<_>, Vec<_>) =
-            recordings.into_iter().enumerate().partition(|(place, _)| place % 2 == 0);
-        let strip =
-            |list: Vec<(usize, Recording)>| list.into_iter().map(|(_, recording)| recording).collect();
-        known.push(Known { name: name(&folder), learnt: strip(learnt), kept: strip(kept) });
+        names.push(name);
     }
-    Ok(known)
+    names
 }
 
-fn read_takes(inputs: &[PathBuf]) -> Result<Vec<Recording>, String> {
-    let mut takes = Vec::new();
-    for input in inputs {
-        for path in find_sounds(input).map_err(|error| error.to_string())? {
-            takes.push(read(&path)?);
-        }
+/// Writes a page and its figures.
+fn write(folder: &Path, page: String, figures: &impl Serialize) -> Outcome {
+    let json = serde_json::to_string_pretty(figures).map_err(|error| error.to_string())?;
+    for (file, text) in [("index.html", page), ("report.json", json)] {
+        let path = folder.join(file);
+        std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    if takes.is_empty() && !inputs.is_empty() {
-        return Err("the takes hold no sound files".into());
-    }
-    Ok(takes)
-}
-
-fn read(path: &Path) -> Result<Recording, String> {
-    let sound = Sound::read(path).map_err(|error| error.to_string())?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Recording::new(name, sound.mono(), sound.rate_hz))
-}
-
-/// The known singer that a recording is nearest to.
-fn nearest(models: &SingerModels, recording: &Recording) -> Option<String> {
-    let scores = models.scores(&recording.cepstra())?;
-    let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]))?;
-    Some(models.names()[best].clone())
-}
-
-fn take_file(number: usize) -> String {
-    format!("take_{number:03}.wav")
-}
-
-/// What every pair needs.
-struct Work<'a> {
-    arguments: &'a Arguments,
-    bank: &'a Arc<VoiceBank>,
-    models: &'a SingerModels,
-    sounds: &'a Path,
-    bar: &'a ProgressBar,
-}
-
-impl Work<'_> {
-    fn conversion(&self, number: usize, take: &Recording, singer: usize) -> Result<Conversion, String> {
-        let settings = Settings { singer, seed: self.arguments.seed, ..Settings::default() };
-        let fitted = self.arguments.transpose.fit(self.bank, &settings, take.rate_hz, &take.samples);
-        let semitones = fitted.map_err(|error| format!("{}: {error}", take.name))?.semitones;
-        let output = self.sing(take, Settings { transpose_semitones: semitones, ..settings })?;
-        let file = format!("take_{number:03}_singer_{singer:02}.wav");
-        self.write(&file, &output)?;
-        let name = &self.bank.card().singers[singer].name;
-        let mut judged = Conversion::judge(take, &output, name, semitones, self.models);
-        judged.take_sound = format!("sounds/{}", take_file(number));
-        judged.output_sound = format!("sounds/{file}");
-        self.bar.inc(1);
-        Ok(judged)
-    }
-
-    fn reconstruction(&self, clip: &Recording, singer: usize) -> Result<Reconstruction, String> {
-        let settings = Settings { singer, seed: self.arguments.seed, ..Settings::default() };
-        let output = self.sing(clip, settings)?;
-        let in_arithmetic =
-            |arithmetic| bits_per_sample(self.bank, arithmetic, clip.rate_hz, singer, &clip.samples);
-        let own = in_arithmetic(self.bank.card().arithmetic);
-        let single = match self.bank.card().arithmetic {
-            Arithmetic::F32 => own,
-            Arithmetic::Int8 => in_arithmetic(Arithmetic::F32),
-        };
-        self.bar.inc(1);
-        Ok(Reconstruction::judge(clip, &output, &self.bank.card().singers[singer].name, [own, single]))
-    }
-
-    fn sing(&self, take: &Recording, settings: Settings) -> Result<Recording, String> {
-        let sung = convert(self.bank, take.rate_hz, settings, &take.samples)
-            .map_err(|error| format!("{}: {error}", take.name))?;
-        Ok(Recording::new(take.name.clone(), sung, take.rate_hz))
-    }
-
-    fn write(&self, file: &str, recording: &Recording) -> Result<(), String> {
-        let channels = vec![recording.samples.clone()];
-        let sound = Sound { rate_hz: recording.rate_hz, channels, encoding: Encoding::Integer(24) };
-        sound.write_wav(&self.sounds.join(file)).map_err(|error| error.to_string())
-    }
+    Ok(())
 }
 
 /// The summary in a few lines.
@@ -267,5 +141,15 @@ fn tell(report: &Report) {
         number(s.bits_per_sample_f32, 4),
         number(s.mel_cepstral_distortion_db, 2),
         number(s.stft_distance, 3)
+    );
+}
+
+fn tell_cost(cost: &Cost) {
+    say!(
+        "cost             {} parameters, {:.1} ms latency ({:.1} ms in the plugin), {} times real time on one core",
+        cost.parameters,
+        cost.engine_latency_ms,
+        cost.plugin_latency_ms,
+        cost.times_real_time.map_or("unknown".into(), |times| format!("{times:.1}"))
     );
 }

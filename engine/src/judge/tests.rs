@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::spectrum::{CEPSTRA, cepstra};
 use super::*;
 use crate::voice::{Arithmetic, VoiceBank};
@@ -226,4 +228,48 @@ fn a_report_counts_and_shows_what_it_was_given() {
     assert!(page.contains("sounds/x.wav") && page.contains("<svg"));
     let json: serde_json::Value = serde_json::to_value(&report).unwrap();
     assert_eq!(json["conversions"][0]["melody"]["lag_ms"], 0.0);
+}
+
+#[test]
+fn banks_are_shown_side_by_side() {
+    let model = VoiceBank::default_bank().unwrap().card().model.clone();
+    let take = Recording::new("a \"take\"".into(), buzz(200.0, 0.2, 0.02, 1), RATE_HZ);
+    let cloud: Cepstra =
+        (0..60).map(|n| std::array::from_fn(|i| 0.1 * ((n * 7 + i * 3) % 11) as f64)).collect();
+    let names: Vec<String> = (0..3).map(|singer| format!("singer-{singer}")).collect();
+    let models =
+        SingerModels::learn(names.iter().map(|name| (name.clone(), cloud.clone())).collect()).unwrap();
+    // The second bank has a singer more.
+    let candidate = |name: &str, singers: usize, bits: f64| {
+        let bank = Arc::new(VoiceBank::random(model.clone(), singers, 1).unwrap());
+        let conversion = |singer: &String| {
+            let mut conversion = Conversion::judge(&take, &take, singer, 0.0, &models);
+            conversion.take_sound = "sounds/take.wav".into();
+            conversion.output_sound = format!("sounds/{singer}.wav");
+            conversion
+        };
+        let conversions = names[..singers].iter().map(conversion).collect();
+        let selves = vec![Reconstruction::judge(&take, &take, "singer-0", [Some(bits); 2])];
+        let report =
+            Report::new("random".into(), bank.content_hash(), names.clone(), &[], conversions, selves);
+        let cost = Cost::of(&bank, 1_500_000, Some(2.5)).unwrap();
+        Candidate::new(name.into(), format!("<{name}>.safetensors"), &bank, &report, cost)
+    };
+    let comparison = Comparison::new(vec![candidate("one", 2, 4.0), candidate("two", 3, 3.5)]);
+    let sounds = |singer: &str| ["one", "two"].map(|bank| format!("{bank}/sounds/{singer}.wav")).to_vec();
+    let heard: Vec<_> = comparison.heard.iter().map(|heard| heard.output_sounds.clone()).collect();
+    assert_eq!(heard, [sounds("singer-0"), sounds("singer-1")]);
+    assert_eq!(comparison.heard[0].take_sound, "one/sounds/take.wav");
+    let costs = comparison.banks.iter().map(|bank| &bank.cost);
+    let [one, two] = costs.collect::<Vec<_>>()[..] else { panic!("two banks") };
+    assert_eq!(two.parameters - one.parameters, model.singer_embedding_size);
+    // 512 samples are the least that the plugin hands over at a time, 96 its engine's allowance.
+    assert!((one.plugin_latency_ms - one.engine_latency_ms - 608.0 / 48.0).abs() < 1e-9);
+
+    let page = comparison.html();
+    assert!(page.contains("&lt;one&gt;.safetensors") && page.contains("href=\"two/index.html\""));
+    assert!(page.contains("<td class=\"hit\">3.500</td>") && page.contains("<td>4.000</td>"));
+    assert!(page.contains("do not have the same singers") && page.contains("two/sounds/singer-1.wav"));
+    let equal = Comparison::new(vec![candidate("one", 2, 4.0), candidate("two", 2, 4.0)]).html();
+    assert!(!equal.contains("class=\"hit\"") && !equal.contains("do not have the same singers"));
 }

@@ -4,28 +4,15 @@ use std::fmt::Write;
 
 use super::{Conversion, Report};
 use crate::judge::contour::FRAMES_PER_SECOND;
-
-const STYLE: &str = "\
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-.hit { background: #d9efe0; } .miss { background: #f8ddd6; }
-audio { width: 15rem; height: 2rem; vertical-align: middle; }
-svg { display: block; margin: .3rem 0; background: #fafafa; }
-article { margin: 1.4rem 0; padding-top: .6rem; border-top: 1px solid #ddd; }
-small, .legend { color: #666; }";
+use crate::judge::page::{END, begin, escape, figure, per_cent};
 
 const WIDTH: f32 = 900.0;
 const HEIGHT: f32 = 110.0;
 
 pub(super) fn page(report: &Report) -> String {
-    let bank = escape(&report.bank);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Judged: {bank}</title>\n\
-         <style>\n{STYLE}\n</style></head><body>\n<h1>Voice bank {bank}</h1>\n<p><small>{}</small></p>\n",
-        escape(&report.bank_hash)
-    );
+    let bank = &report.bank;
+    let mut page = begin(&format!("Judged: {bank}"), &format!("Voice bank {bank}"));
+    let _ = writeln!(page, "<p><small>{}</small></p>", escape(&report.bank_hash));
     summary(&mut page, report);
     page += "<h2>Who it sounds like</h2>\n<p>Rows: the singer that was asked for; columns: the one it is nearest to.</p>\n";
     confusion(&mut page, "Conversions", &report.known, &report.confusion);
@@ -41,17 +28,8 @@ pub(super) fn page(report: &Report) -> String {
     for pair in &report.conversions {
         conversion(&mut page, pair);
     }
-    page += "</body></html>\n";
+    page += END;
     page
-}
-
-/// A figure with so many digits after the point, or a dash.
-fn figure(value: Option<f64>, digits: usize) -> String {
-    value.map_or("–".into(), |value| format!("{value:.digits$}"))
-}
-
-fn per_cent(value: Option<f64>) -> String {
-    value.map_or("–".into(), |value| format!("{:.1} %", 100.0 * value))
 }
 
 fn summary(page: &mut String, report: &Report) {
@@ -179,18 +157,4 @@ fn picture(contours: &[Vec<f32>; 2]) -> String {
             write!(picture, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
     }
     picture + "</svg>\n"
-}
-
-/// Text as HTML shows it, in attributes as well.
-fn escape(text: &str) -> String {
-    text.chars().fold(String::new(), |mut escaped, letter| {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            _ => escaped.push(letter),
-        }
-        escaped
-    })
 }
