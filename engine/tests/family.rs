@@ -27,7 +27,7 @@ fn small(name: &str) -> Recipe {
         recipe.model.latent_size = recipe.model.latent_size.min(16);
         recipe.training.segment_frames = 15;
         if let Some(critic) = &mut recipe.training.critic {
-            (critic.first_step, critic.learning_rate) = (120, 1e-3);
+            (critic.first_share, critic.learning_rate) = (0.75, 1e-3);
             (critic.steps, critic.many_steps) = (1, 4);
         }
         return in_a_hurry(recipe);
@@ -308,7 +308,7 @@ fn vaw_gan_measures_a_distance_and_goes_on_where_it_stopped() {
     assert!(loss < 0.0, "{loss}");
 
     let mut short = small("vaw-gan");
-    short.training.steps = 124;
+    short.training.steps = 124; // The critic comes at step 93.
     let corpus = Corpus::load(&folder.path().join("corpus"), &short, &|_, _| {}).unwrap();
     let run = |out: &str, pause: Option<u64>| {
         let stop = AtomicBool::new(false);

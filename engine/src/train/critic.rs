@@ -164,7 +164,7 @@ mod tests {
         let config = CriticConfig {
             kind,
             weight: 1.0,
-            first_step: 0,
+            first_share: 0.0,
             learning_rate: 2e-3,
             steps: 5,
             many_steps: 100,

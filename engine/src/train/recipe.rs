@@ -113,8 +113,8 @@ pub struct CriticConfig {
     pub kind: CriticKind,
     /// Weight of what the critic says beside the nats of a frame.
     pub weight: f32,
-    /// The first step at which there is one.
-    pub first_step: u64,
+    /// Share of all steps before there is one.
+    pub first_share: f32,
     /// Its learning rate, which stays.
     pub learning_rate: f32,
     /// Its steps before each of the decoder's.
@@ -314,7 +314,7 @@ impl Recipe {
                 [critic.weight, critic.learning_rate].iter().all(|value| (0.0..=1e4).contains(value));
             if !finite || critic.steps == 0 || critic.many_steps == 0 || critic.many_every == 0 {
                 return refuse(
-                    "training.critic's steps must be at least 1, weight and learning_rate 0 to 10000",
+                    "training.critic's steps must be at least 1, weight and learning_rate 0 to 10000, first_share 0 to 1",
                 );
             }
         }

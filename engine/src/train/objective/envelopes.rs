@@ -102,7 +102,8 @@ impl Envelopes<'_> {
     ) -> GraphResult<Option<(Tensor, f32)>> {
         let training = &self.recipe.training;
         let Some(mut critic) = self.critic.take() else { return Ok(None) };
-        let first_step = training.critic.as_ref().map_or(0, |config| config.first_step);
+        let first_share = training.critic.as_ref().map_or(0.0, |config| config.first_share);
+        let first_step = (f64::from(first_share) * training.steps as f64) as u64;
         let mut random = Generator::new(training.seed ^ CRITIC_SEED, step);
         let outcome = (|| {
             let Some(since) = step.checked_sub(first_step) else { return Ok(None) };
