@@ -17,5 +17,7 @@ pub use config::{
     SingerInput,
 };
 pub(crate) use config::{dilations, envelope_widths, mel_dilations, mel_past_frames};
-pub(crate) use tensors::{CODEBOOK, EMBEDDING, LOG_F0, decoder_tensor_name, name_in_decoder};
+pub(crate) use tensors::{CODEBOOK, LOG_F0};
+#[cfg(feature = "train")]
+pub(crate) use tensors::{EMBEDDING, decoder_tensor_name, name_in_decoder};
 pub use tensors::{TensorSpec, tensor_specs};

@@ -242,6 +242,16 @@ fn the_autoencoder_gives_the_take_back() {
     let level = |sound: &[f32]| sound.iter().map(|x| x * x).sum::<f32>() / sound.len() as f32;
     let louder_db = 10.0 * (level(&back) / level(&clip)).log10();
     assert!(louder_db.abs() < 3.0, "{louder_db} dB");
+
+    // What is said of the latency is true: a note that begins in the middle begins there in what is sung.
+    let mut late = vec![0.0; clip.len() + 8_000];
+    late[8_000..].copy_from_slice(&clip);
+    let onset = |sound: &[f32]| {
+        let loud = level(sound);
+        sound.chunks(16).position(|piece| level(piece) > 0.1 * loud).unwrap() as i64
+    };
+    let slip_ms = onset(&sung(&bank, &late, 0, 1)) - onset(&late);
+    assert!(slip_ms.abs() <= 15, "{slip_ms} ms");
 }
 
 #[test]

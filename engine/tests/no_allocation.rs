@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use falsetto_engine::stream::{Converter, Settings};
 use falsetto_engine::voice::{
-    ConditionConfig, DecoderConfig, DilatedLookAhead, EncoderConfig, ModelConfig, PriorConfig, VoiceBank,
+    BottleneckConfig, ConditionConfig, DecoderConfig, DilatedLookAhead, EncoderConfig, EnvelopeConfig,
+    ModelConfig, PriorConfig, VoiceBank,
 };
 
 thread_local! {
@@ -81,6 +82,25 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
     Arc::new(VoiceBank::random(config, 3, 1).expect("a sound configuration"))
 }
 
+/// A bank whose envelopes a vocoder sings.
+fn envelope_bank() -> Arc<VoiceBank> {
+    let config = ModelConfig {
+        sample_rate_hz: 16_000,
+        hop_samples: 160,
+        pre_emphasis: 0.0,
+        f0_decision_ms: 20,
+        latent_size: 4,
+        singer_embedding_size: 3,
+        singers: Default::default(),
+        bottleneck: Some(BottleneckConfig::Gaussian),
+        condition: ConditionConfig::default(),
+        encoder: EncoderConfig::Envelope { channels: vec![4, 4] },
+        decoder: DecoderConfig::default(),
+        envelope: Some(EnvelopeConfig { channels: vec![4, 4], maps_f0: true }),
+    };
+    Arc::new(VoiceBank::random(config, 3, 1).expect("a sound configuration"))
+}
+
 #[test]
 fn the_counter_counts() {
     let before = calls();
@@ -91,12 +111,16 @@ fn the_counter_counts() {
 #[test]
 fn processing_setting_and_resetting_allocate_nothing() {
     let look_ahead = DilatedLookAhead::Full;
+    let mut banks = Vec::new();
     for encoder in [
         EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 },
         EncoderConfig::Dilated { blocks: 1, layers_per_block: 8, channels: 4, look_ahead },
         EncoderConfig::Strided { strides: vec![4, 8], channels: 6 },
     ] {
-        let bank = bank(encoder);
+        banks.push(bank(encoder));
+    }
+    banks.push(envelope_bank());
+    for bank in banks {
         for host_rate_hz in [8_000, 16_000, 44_100, 44_101, 192_000] {
             let settings = Settings { seed: 1, ..Settings::default() };
             let mut converter = Converter::new(&bank, host_rate_hz, settings).expect("settings in range");

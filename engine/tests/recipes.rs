@@ -59,3 +59,34 @@ fn the_papers_recipe_sings_with_the_papers_latency() {
     assert!(sung[latency..].iter().any(|sample| *sample != 0.0), "nothing comes after the latency");
     assert!(sung.iter().all(|sample| sample.is_finite()));
 }
+
+/// Every recipe makes a bank that the engine loads, says an honest latency of and sings with.
+#[test]
+fn every_recipe_makes_a_bank_that_sings() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/recipes");
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("a folder of recipes")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 10, "{names:?}");
+    for name in names {
+        let saved = tempfile::tempdir().expect("a folder");
+        let path = saved.path().join("voice.safetensors");
+        VoiceBank::random(recipe(&name).model, 2, 1).expect("a bank").save(&path).expect("a file");
+        let bank = Arc::new(VoiceBank::load(&path).expect("a bank"));
+        let mut converter = Converter::new(&bank, 16_000, Settings::default()).expect("a converter");
+        let latency = converter.latency_samples();
+        let mut take = vec![0.0f32; latency + 3_200];
+        let mut phase = 0.0f32;
+        for sample in &mut take {
+            phase = (phase + 180.0 / 16_000.0).fract();
+            *sample = 0.4 * (1.0 - 2.0 * phase);
+        }
+        let mut sung = vec![0.0; take.len()];
+        converter.process(&take, &mut sung);
+        assert!(sung.iter().all(|sample| sample.is_finite()), "{name}");
+        assert!(sung[..latency].iter().all(|sample| *sample == 0.0), "{name}: earlier than it says");
+        assert!(sung[latency..].iter().any(|sample| sample.abs() > 1e-3), "{name}: silent");
+    }
+}

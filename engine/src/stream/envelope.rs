@@ -100,3 +100,47 @@ impl Layer {
         self.matrix.add_to(&self.input, self.inputs, &mut self.output);
     }
 }
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::model::{Parameters, decode_shapes, encode_shapes};
+    use crate::stream::Encoder;
+    use crate::voice::ModelConfig;
+
+    #[test]
+    fn the_streaming_networks_compute_the_graphs_envelopes() {
+        let recipe: toml::Value = toml::from_str(include_str!("../../../assets/recipes/vae.toml")).unwrap();
+        let config: ModelConfig = recipe["model"].clone().try_into().unwrap();
+        let parameters = Parameters::new(&config, 3, 9).unwrap();
+        let values = parameters.values().unwrap();
+        let tensor = |name: &str| values[name].as_slice();
+        let bins = config.envelope_bins();
+        let shape: Vec<f32> =
+            (0..bins).map(|bin| (0.07 * bin as f32).sin() - 0.01 * (bin % 7) as f32).collect();
+
+        let graph_shape = Tensor::from_slice(&shape, (1, bins), &Device::Cpu).unwrap();
+        let encoded = encode_shapes(&config, &parameters, &graph_shape).unwrap();
+        // Of a Gaussian the mean is sung.
+        let mean = encoded.narrow(1, 0, config.latent_size).unwrap();
+        let expected = decode_shapes(&config, &parameters, &mean, &[2]).unwrap();
+
+        let mut encoder = Encoder::new(&config, tensor);
+        let latent = encoder.push(&shape).unwrap().to_vec();
+        let sizes = (config.latent_size, config.singer_embedding_size);
+        let mut decoder = EnvelopeDecoder::new(config.envelope.as_ref().unwrap(), sizes, tensor);
+        let width = config.singer_embedding_size;
+        decoder.set_singer(&values["singers.embedding"][2 * width..3 * width]);
+        let sung = decoder.decode(&latent);
+        let near = |a: &[f32], b: &Tensor| {
+            let b: Vec<f32> = b.flatten_all().unwrap().to_vec1().unwrap();
+            let scale = b.iter().fold(0.0f32, |most, b| most.max(b.abs()));
+            assert_eq!(a.len(), b.len());
+            assert!(scale > 0.01 && a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4 * scale));
+        };
+        near(&latent, &mean);
+        near(sung, &expected);
+    }
+}
