@@ -43,6 +43,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     let time = Duration::from_secs_f64(arguments.seconds);
     let bank = open_bank(arguments.voice.as_deref())?;
+    if bank.card().model.envelope.is_some() {
+        let name = &bank.card().name;
+        return Err(format!(
+            "bank {name} gives spectral envelopes, and what is measured here are decoders of samples; `falsetto judge` \
+             tells its speed"
+        ));
+    }
     let ceilings = measure_ceilings();
     let decoders: Vec<Value> = measure_decoders(&bank, &ceilings, time)?;
     let chain = measure_chain(&bank, time);
@@ -150,7 +157,8 @@ fn measure_decoders(bank: &VoiceBank, ceilings: &[Ceiling], time: Duration) -> R
         for (arithmetic, ceiling) in
             ARITHMETICS.into_iter().flat_map(|arithmetic| ceilings.iter().map(move |c| (arithmetic, c)))
         {
-            let weights = Arc::new(DecoderWeights::new(&model, arithmetic, |name| random.tensor(name)));
+            let weights =
+                Arc::new(DecoderWeights::new(&model, arithmetic, |name| random.decoder_tensor(0, name)));
             let figures = Figures::measure(&weights, ceiling.isa, random.singer_embedding(0), time);
             let sample_us = 1e6 / f64::from(model.sample_rate_hz);
             let rate = ceiling.multiply_adds_per_second[usize::from(arithmetic == Arithmetic::Int8)];

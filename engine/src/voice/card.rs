@@ -12,6 +12,9 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The most singers that a bank may hold.
 pub const MAX_SINGERS: usize = 4096;
 
+/// The most singers that may have decoders of their own: each brings a hundred tensors.
+const MAX_DECODERS: usize = 64;
+
 /// Longest name of a bank or a singer, in bytes: hosts show it in a list.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -121,6 +124,12 @@ impl Card {
         self.model.check().map_err(|error| error.to_string())?;
         if !(1..=MAX_SINGERS).contains(&self.singers.len()) {
             return Err(format!("singers has {} entries, must have 1 to {MAX_SINGERS}", self.singers.len()));
+        }
+        if self.model.singers == SingerInput::Decoders && self.singers.len() > MAX_DECODERS {
+            let count = self.singers.len();
+            return Err(format!(
+                "singers has {count} entries, must have at most {MAX_DECODERS} with decoders of their own"
+            ));
         }
         let width = self.model.singer_embedding_size;
         if self.model.singers == SingerInput::OneHot && width < self.singers.len() {

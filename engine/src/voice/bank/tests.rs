@@ -288,6 +288,64 @@ fn tensors_that_do_not_fit_the_card_make_no_bank() {
     refused(VoiceBank::new(absurd, tensors), &["skip_channels"]);
 }
 
+/// What switches of the relatives do not go together, by name.
+#[test]
+fn relatives_that_cannot_be_are_refused() {
+    let change = |change: &dyn Fn(&mut ModelConfig)| {
+        let mut config = tiny_config();
+        change(&mut config);
+        config
+    };
+    let envelope = |config: &mut ModelConfig| {
+        config.encoder = EncoderConfig::Envelope { channels: vec![2] };
+        (config.condition, config.decoder) = Default::default();
+        config.envelope = Some(EnvelopeConfig { channels: vec![2, 2], maps_f0: true });
+    };
+    assert_eq!(change(&envelope).check(), Ok(()));
+    VoiceBank::random(change(&envelope), 2, 1).unwrap();
+    type Change<'a> = &'a dyn Fn(&mut ModelConfig);
+    let refusals: [(Change, &str); 8] = [
+        (&|config| config.encoder = EncoderConfig::None, "latent_size"),
+        (&|config| config.singers = SingerInput::None, "singer_embedding_size"),
+        (&|config| config.bottleneck = Some(BottleneckConfig::Gaussian), "Gaussian bottleneck"),
+        (
+            &|config| config.bottleneck = Some(BottleneckConfig::VectorQuantized { codes: 1 }),
+            "bottleneck.codes is 1",
+        ),
+        (&|config| config.decoder = DecoderConfig::default(), "decoder.blocks is 0"),
+        (
+            &|config| config.envelope = Some(EnvelopeConfig { channels: vec![2], maps_f0: false }),
+            "encoder.kind",
+        ),
+        (
+            &|config| {
+                envelope(config);
+                config.envelope = Some(EnvelopeConfig { channels: vec![2; 4], maps_f0: false });
+            },
+            "81 bins of one",
+        ),
+        (
+            &|config| {
+                envelope(config);
+                config.bottleneck = Some(BottleneckConfig::VectorQuantized { codes: 4 });
+            },
+            "codebook",
+        ),
+    ];
+    for (by, words) in refusals {
+        let error = change(by).check().unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let one_hot = change(&|config| config.singers = SingerInput::OneHot);
+    refused(VoiceBank::random(one_hot, 4, 1), &["singer_embedding_size is 3", "4 singers"]);
+    let decoders = change(&|config| {
+        config.singers = SingerInput::Decoders;
+        config.singer_embedding_size = 0;
+    });
+    VoiceBank::random(decoders.clone(), 2, 1).unwrap();
+    refused(VoiceBank::random(decoders, 65, 1), &["65 entries", "at most 64"]);
+}
+
 #[test]
 fn singers_are_found_by_name() {
     let bank = tiny();
