@@ -5,6 +5,7 @@ mod automation;
 mod bench;
 mod bounce;
 mod common;
+mod family;
 mod hostile;
 mod judge;
 mod latency;

@@ -14,11 +14,11 @@ fn plan() -> Plan {
     Plan::offline(f64::from(RATE_HZ), 512)
 }
 
-fn text_of(state: &[u8]) -> Value {
+pub fn text_of(state: &[u8]) -> Value {
     serde_json::from_slice(&state[LENGTH_BYTES..]).expect("the state is JSON after its length")
 }
 
-fn state_of(text: &Value) -> Vec<u8> {
+pub fn state_of(text: &Value) -> Vec<u8> {
     let bytes = text.to_string().into_bytes();
     (bytes.len() as u64).to_le_bytes().into_iter().chain(bytes).collect()
 }
@@ -30,7 +30,7 @@ fn voice_in(state: &Value) -> Value {
 }
 
 /// The state's own view of the parameters is one block behind in some formats, so a block is played before saving.
-fn saved_after_a_block(instance: &mut Instance) -> Vec<u8> {
+pub fn saved_after_a_block(instance: &mut Instance) -> Vec<u8> {
     instance.play(&[vec![0.0; 512]], &plan()).expect("a block");
     instance.save_state().expect("a state")
 }
