@@ -231,13 +231,16 @@ impl Middle for Networks {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
         // Softer than the loudness can say, the take itself says how soft: a rest is no place to hear the decoder breathe.
-        let hush =
-            silence.map_or(1.0, |take_square| (take_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0));
+        let hush = silence.map_or(1.0, |take_square| {
+            (REST_SHARE * take_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0)
+        });
         self.amplify(output, excess * hush);
         true
     }
 }
 
+/// Mean square of what is sung in a rest over the take's, at most: a hop is measured as a whole and may be louder within.
+const REST_SHARE: f32 = 0.5;
 /// Stands in for the mean square of digital silence where it divides.
 const SMALLEST_SQUARE: f32 = 1e-20;
 
