@@ -12,9 +12,9 @@ pub use bank::{DEFAULT_BANK_NAME, MAX_FILE_BYTES, VoiceBank, VoiceError};
 pub use card::{Arithmetic, Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
 pub(crate) use codebook::nearest_code;
 pub use config::{
-    BottleneckConfig, ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, ENVELOPE_LOWEST_F0_HZ,
-    ENVELOPE_STRIDE, ENVELOPE_TAPS, EncoderConfig, EnvelopeConfig, MU_LAW_CODES, ModelConfig, PriorConfig,
-    SingerInput,
+    BottleneckConfig, ConditionConfig, ConfigError, DecoderConfig, DilatedLookAhead, ENVELOPE_LEAK,
+    ENVELOPE_LOWEST_F0_HZ, ENVELOPE_STRIDE, ENVELOPE_TAPS, EncoderConfig, EnvelopeConfig, MU_LAW_CODES,
+    ModelConfig, PriorConfig, SingerInput,
 };
 pub(crate) use config::{dilations, envelope_widths, mel_dilations, mel_past_frames};
 pub(crate) use tensors::{CODEBOOK, LOG_F0};

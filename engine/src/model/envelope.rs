@@ -7,11 +7,9 @@ use super::decoder::linear;
 use super::ops::{Geometry, conv1d};
 use super::parameters::Parameters;
 use crate::voice::{
-    EMBEDDING, ENVELOPE_STRIDE, ENVELOPE_TAPS, EncoderConfig, ModelConfig, SingerInput, envelope_widths,
+    EMBEDDING, ENVELOPE_LEAK, ENVELOPE_STRIDE, ENVELOPE_TAPS, EncoderConfig, ModelConfig, SingerInput,
+    envelope_widths,
 };
-
-/// What a leaky rectifier lets through below zero.
-const LEAK: f64 = 0.1;
 
 /// How the taps of a layer lie on the bins, so that a third of them comes out, each around the middle one of its three.
 fn narrowing(bins: usize) -> Geometry {
@@ -40,8 +38,10 @@ pub fn encode_shapes(config: &ModelConfig, parameters: &Parameters, shapes: &Ten
     let mut hidden = shapes.unsqueeze(1)?;
     for (layer, bins) in widths.iter().take(channels.len()).enumerate() {
         let geometry = narrowing(*bins);
-        hidden =
-            leaky_relu(&convolve(parameters, &format!("encoder.layers.{layer}"), &hidden, geometry)?, LEAK)?;
+        hidden = leaky_relu(
+            &convolve(parameters, &format!("encoder.layers.{layer}"), &hidden, geometry)?,
+            f64::from(ENVELOPE_LEAK),
+        )?;
     }
     let hidden = hidden.flatten_from(1)?;
     linear(&hidden, parameters.get("encoder.latent.weight")?, parameters.get("encoder.latent.bias")?)
@@ -76,7 +76,7 @@ pub fn decode_shapes(
     let geometry = Geometry { dilation: 1, stride: 1, left: side, right: side };
     for (layer, channels) in envelope.channels.iter().enumerate() {
         let bins = hidden.dim(2)?;
-        let wider = leaky_relu(&hidden, LEAK)?
+        let wider = leaky_relu(&hidden, f64::from(ENVELOPE_LEAK))?
             .unsqueeze(3)?
             .broadcast_as((frames, *channels, bins, ENVELOPE_STRIDE))?
             .contiguous()?

@@ -46,6 +46,14 @@ pub struct Settings {
     pub seed: u64,
 }
 
+impl Settings {
+    /// Who sings where singers have decoders of their own: two of those cannot be blended, the one with the greater share
+    /// sings.
+    fn sole_singer(&self) -> usize {
+        if self.blend > 0.5 { self.second_singer } else { self.singer }
+    }
+}
+
 impl Default for Settings {
     /// The first singer, at the take's pitch, with all of its air.
     fn default() -> Self {

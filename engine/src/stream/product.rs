@@ -3,6 +3,8 @@
 //! Every output is one chain of fused multiply-adds in the order of the inputs, whatever the instruction set and however the
 //! rows are blocked, so all machines give the same bits.
 
+use crate::voice::ENVELOPE_LEAK;
+
 /// Outputs that are computed side by side.
 const LANES: usize = 16;
 /// Rows that share one pass over the weights: with 16 lanes, as many accumulators as 16 vector registers hold.
@@ -139,10 +141,10 @@ pub(in crate::stream) fn relu(values: &mut [f32]) {
     }
 }
 
-/// Takes what is negative times a tenth.
+/// Takes what is negative times [`ENVELOPE_LEAK`].
 pub(in crate::stream) fn leaky_relu(values: &mut [f32]) {
     for value in values {
-        *value = value.max(0.1 * *value);
+        *value = value.max(ENVELOPE_LEAK * *value);
     }
 }
 

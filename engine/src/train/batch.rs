@@ -102,7 +102,7 @@ struct Segment {
 
 /// Draws and builds batches.
 pub(crate) struct Batcher<'a> {
-    recipe: &'a Recipe,
+    pub(crate) recipe: &'a Recipe,
     corpus: &'a Corpus,
     context: EncoderContext,
 }
@@ -117,22 +117,6 @@ impl<'a> Batcher<'a> {
     pub(crate) fn training(&self, step: u64, sung: &SungByBlends) -> Result<Batch> {
         let training = &self.recipe.training;
         self.build(&self.draw(training.seed, step, training.batch, sung))
-    }
-
-    /// The plain cuts of a draw, another for each seed, and the frames of each.
-    pub(crate) fn cuts(&self, seed: u64, step: u64) -> (Vec<Cut<'a>>, usize) {
-        let training = &self.recipe.training;
-        let singers = self.corpus.singers.len() as u64;
-        let cuts = (0..training.batch)
-            .map(|item| {
-                let draw = step * training.batch as u64 + item as u64;
-                let mut random = Generator::new(seed, draw);
-                let turn = if self.recipe.model.singers == SingerInput::Decoders { step } else { draw };
-                let (clip, _) = self.plain_source((turn % singers) as usize, &mut random);
-                Cut::plain(clip, random.below(clip.frames.len() - training.segment_frames + 1))
-            })
-            .collect();
-        (cuts, training.segment_frames)
     }
 
     /// The batch of spectra of a step, drawn in the same way, `segments` of them.
@@ -156,7 +140,14 @@ impl<'a> Batcher<'a> {
         })
     }
 
-    fn draw<'b>(&'b self, seed: u64, step: u64, segments: usize, sung: &'b SungByBlends) -> Vec<Cut<'b>> {
+    /// Cuts of a step's segments, others for each seed.
+    pub(crate) fn draw<'b>(
+        &'b self,
+        seed: u64,
+        step: u64,
+        segments: usize,
+        sung: &'b SungByBlends,
+    ) -> Vec<Cut<'b>> {
         let training = &self.recipe.training;
         let augment = &self.recipe.augment;
         (0..segments)

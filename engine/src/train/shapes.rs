@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
+use super::backtranslation::SungByBlends;
 use super::batch::{Batcher, Cut};
 use super::corpus::Corpus;
 use crate::model::Parameters;
@@ -123,7 +124,8 @@ fn log_f0(clips: &[super::corpus::Clip]) -> [f32; 2] {
 impl Batcher<'_> {
     /// Frames of segments drawn as those of samples are, others for each seed.
     pub(crate) fn shapes(&self, seed: u64, step: u64, shapes: &Shapes) -> Result<ShapeBatch> {
-        let (cuts, frames) = self.cuts(seed, step);
-        shapes.batch(&cuts, frames)
+        let training = &self.recipe.training;
+        let nobody = SungByBlends::default();
+        shapes.batch(&self.draw(seed, step, training.batch, &nobody), training.segment_frames)
     }
 }

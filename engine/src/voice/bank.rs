@@ -344,6 +344,14 @@ impl VoiceBank {
         &self.tensor(EMBEDDING)[begin..begin + size]
     }
 
+    /// Writes the point between two singers' embeddings that is `blend` (0 to 1) of the way from the first to the second.
+    pub fn blended_embedding(&self, first: usize, second: usize, blend: f32, embedding: &mut [f32]) {
+        let parts = self.singer_embedding(first).iter().zip(self.singer_embedding(second));
+        for (blended, (first, second)) in embedding.iter_mut().zip(parts) {
+            *blended = (1.0 - blend) * first + blend * second;
+        }
+    }
+
     /// A bank whose only singer is a blend: the sum of the singers' embeddings, each times its share.
     ///
     /// # Errors

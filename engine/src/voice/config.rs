@@ -164,6 +164,8 @@ pub enum EncoderConfig {
 pub const ENVELOPE_LOWEST_F0_HZ: f32 = 60.0;
 /// Kernel of the convolutions over an envelope's bins.
 pub const ENVELOPE_TAPS: usize = 7;
+/// What their rectifiers let through of what is negative.
+pub const ENVELOPE_LEAK: f32 = 0.1;
 /// Stride of them: a layer leaves a third of the bins, or makes three of each.
 pub const ENVELOPE_STRIDE: usize = 3;
 

@@ -114,17 +114,14 @@ impl Networks {
     }
 
     fn apply(&mut self, settings: Settings) {
-        if self.weights.len() > 1 && own_decoder(&settings) != self.singing {
-            self.singing = own_decoder(&settings);
+        if self.weights.len() > 1 && settings.sole_singer() != self.singing {
+            self.singing = settings.sole_singer();
             self.decoder.set_weights(&self.weights[self.singing]);
         }
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
-        let first = self.bank.singer_embedding(settings.singer);
-        let second = self.bank.singer_embedding(settings.second_singer);
-        for ((blended, first), second) in self.embedding.iter_mut().zip(first).zip(second) {
-            *blended = (1.0 - settings.blend) * first + settings.blend * second;
-        }
+        let (first, second) = (settings.singer, settings.second_singer);
+        self.bank.blended_embedding(first, second, settings.blend, &mut self.embedding);
         self.decoder.set_singer(&self.embedding);
     }
 
@@ -138,11 +135,6 @@ impl Networks {
         }
         self.gain = gain;
     }
-}
-
-/// Who sings where singers have decoders of their own: two of those cannot be blended, the one with the greater share sings.
-fn own_decoder(settings: &Settings) -> usize {
-    if settings.blend > 0.5 { settings.second_singer } else { settings.singer }
 }
 
 impl Middle for Networks {

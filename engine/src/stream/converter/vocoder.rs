@@ -43,6 +43,9 @@ pub(super) struct Vocoder {
     pitches: Delay<(f32, bool)>,
     frame: WorldFrame,
     shape: Box<[f32]>,
+    /// What shapes are normalised by.
+    shape_mean: Box<[f32]>,
+    shape_scale: f32,
     /// What the synthesizer is early by, so that what is sung comes out in whole hops.
     waiting: Box<[f32]>,
 }
@@ -83,6 +86,8 @@ impl Vocoder {
             pitches: Delay::new(look_ahead_hops - analyzer.look_ahead_hops(), (0.0, false)),
             frame: WorldFrame::new(rate, ENVELOPE_LOWEST_F0_HZ),
             shape: vec![0.0; model.envelope_bins()].into(),
+            shape_mean: bank.tensor("envelope.mean").into(),
+            shape_scale: bank.tensor("envelope.scale")[0],
             waiting: vec![0.0; synthesis_hops * hop - synthesizer.delay_samples()].into(),
             analyzer,
             world,
@@ -96,23 +101,14 @@ impl Vocoder {
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
         self.synthesizer.set_seed(settings.seed);
-        self.singing = match (self.decoders.len(), settings.blend > 0.5) {
-            (1, _) => 0,
-            (_, true) => settings.second_singer,
-            (_, false) => settings.singer,
-        };
-        let first = self.bank.singer_embedding(settings.singer);
-        let second = self.bank.singer_embedding(settings.second_singer);
-        for ((blended, first), second) in self.embedding.iter_mut().zip(first).zip(second) {
-            *blended = (1.0 - settings.blend) * first + settings.blend * second;
-        }
+        self.singing = if self.decoders.len() > 1 { settings.sole_singer() } else { 0 };
+        let (first, second) = (settings.singer, settings.second_singer);
+        self.bank.blended_embedding(first, second, settings.blend, &mut self.embedding);
         self.decoders[self.singing].set_singer(&self.embedding);
         if self.f0_map.is_some() {
             let known = self.bank.tensor(LOG_F0);
             let blended = |at: usize| {
-                let (first, second) =
-                    (known[2 * settings.singer + at], known[2 * settings.second_singer + at]);
-                (1.0 - settings.blend) * first + settings.blend * second
+                (1.0 - settings.blend) * known[2 * first + at] + settings.blend * known[2 * second + at]
             };
             self.singer_f0 = LogF0 { mean: blended(0), deviation: blended(1) };
         }
@@ -121,7 +117,7 @@ impl Vocoder {
     /// Replaces the shape of the frame's envelope by the singer's.
     fn convert_envelope(&mut self) {
         let mean_power = shape_of(&self.frame.envelope, &mut self.shape);
-        let (mean, scale) = (self.bank.tensor("envelope.mean"), self.bank.tensor("envelope.scale")[0]);
+        let (mean, scale) = (&self.shape_mean, self.shape_scale);
         self.shape.iter_mut().zip(mean).for_each(|(shape, mean)| *shape = (*shape - mean) / scale);
         let Some(latent) = self.encoder.push(&self.shape) else { return };
         let sung = self.decoders[self.singing].decode(latent);

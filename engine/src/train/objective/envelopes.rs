@@ -6,7 +6,7 @@ use super::{Losses, Objective};
 use crate::model::random::Generator;
 use crate::model::{Parameters, decode_shapes, draw_latent, encode_shapes};
 use crate::train::backtranslation::SungByBlends;
-use crate::train::batch::{Batcher, Cut, other_singer};
+use crate::train::batch::{Batcher, other_singer};
 use crate::train::chart::Point;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::corpus::Corpus;
@@ -78,20 +78,6 @@ impl<'a> Envelopes<'a> {
 }
 
 impl Envelopes<'_> {
-    /// What latents become when each frame is sung by another singer than its own.
-    fn convert(
-        &self,
-        parameters: &Parameters,
-        latent: &Tensor,
-        singers: &[u32],
-        random: &mut Generator,
-    ) -> GraphResult<Tensor> {
-        let count = self.corpus.singers.len();
-        let other = |singer: &u32| (*singer as usize + 1 + random.below((count - 1).max(1))) % count;
-        let others: Vec<u32> = singers.iter().map(other).map(|singer| singer as u32).collect();
-        decode_shapes(&self.recipe.model, parameters, &latent.detach(), &others)
-    }
-
     /// The critic's steps before a step of the decoder, and then what the decoder pays for this batch; with the critic's
     /// mean loss.
     fn consult(
@@ -100,31 +86,35 @@ impl Envelopes<'_> {
         step: u64,
         (batch, latent): (&ShapeBatch, &Tensor),
     ) -> GraphResult<Option<(Tensor, f32)>> {
-        let training = &self.recipe.training;
-        let Some(mut critic) = self.critic.take() else { return Ok(None) };
-        let first_share = training.critic.as_ref().map_or(0.0, |config| config.first_share);
-        let first_step = (f64::from(first_share) * training.steps as f64) as u64;
+        let (model, training) = (&self.recipe.model, &self.recipe.training);
+        let (Some(critic), Some(config)) = (&mut self.critic, &training.critic) else { return Ok(None) };
+        let first_step = (f64::from(config.first_share) * training.steps as f64) as u64;
+        let Some(since) = step.checked_sub(first_step) else { return Ok(None) };
+        let singers = self.corpus.singers.len();
         let mut random = Generator::new(training.seed ^ CRITIC_SEED, step);
-        let outcome = (|| {
-            let Some(since) = step.checked_sub(first_step) else { return Ok(None) };
-            let steps = critic.steps_before(since);
-            let mut loss = 0.0;
-            for turn in 0..steps {
-                let draw = step.wrapping_mul(1 << 20).wrapping_add(turn);
-                let batch = self.batcher.shapes(training.seed ^ CRITIC_SEED, draw, &self.shapes)?;
-                let encoded = encode_shapes(&self.recipe.model, parameters, &batch.shapes)?;
-                let (latent, _) = latent_of(&self.recipe.model, &encoded, Some(&mut random))?;
-                let converted = self.convert(parameters, &latent, &batch.singers, &mut random)?;
-                loss += critic.learn(&batch.shapes, &converted, &mut random)?;
-            }
-            let converted = self.convert(parameters, latent, &batch.singers, &mut random)?;
-            let price =
-                (critic.price(&converted, &batch.shapes)? / self.recipe.model.envelope_bins() as f64)?;
-            Ok(Some((price, loss / steps as f32)))
-        })();
-        self.critic = Some(critic);
-        outcome
+        let steps = critic.steps_before(since);
+        let mut loss = 0.0;
+        for turn in 0..steps {
+            let draw = step.wrapping_mul(1 << 20).wrapping_add(turn);
+            let batch = self.batcher.shapes(training.seed ^ CRITIC_SEED, draw, &self.shapes)?;
+            let encoded = encode_shapes(model, parameters, &batch.shapes)?;
+            let (latent, _) = latent_of(model, &encoded, Some(&mut random))?;
+            let others = others(&batch.singers, singers, &mut random);
+            let converted = decode_shapes(model, parameters, &latent, &others)?;
+            loss += critic.learn(&batch.shapes, &converted, &mut random)?;
+        }
+        // The encoder does not hear of the critic.
+        let others = others(&batch.singers, singers, &mut random);
+        let converted = decode_shapes(model, parameters, &latent.detach(), &others)?;
+        let price = (critic.price(&converted, &batch.shapes)? / model.envelope_bins() as f64)?;
+        Ok(Some((price, loss / steps as f32)))
     }
+}
+
+/// For each frame another singer than its own, out of so many.
+fn others(own: &[u32], singers: usize, random: &mut Generator) -> Vec<u32> {
+    let other = |singer: &u32| (*singer as usize + 1 + random.below((singers - 1).max(1))) % singers;
+    own.iter().map(other).map(|singer| singer as u32).collect()
 }
 
 /// The latent of what was encoded, and its divergence a frame.
@@ -183,7 +173,7 @@ impl Objective for Envelopes<'_> {
         let bits_of = |as_sung: bool| -> Result<f32, TrainError> {
             let mut sum = 0.0;
             for cut in &plain {
-                let mut batch = self.shapes.batch(&[Cut { ..*cut }], frames)?;
+                let mut batch = self.shapes.batch(&[*cut], frames)?;
                 if !as_sung {
                     let other = other_singer(cut.singer, singers) as u32;
                     batch.singers.iter_mut().for_each(|singer| *singer = other);
