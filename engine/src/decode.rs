@@ -61,7 +61,7 @@ pub use weights::DecoderWeights;
 
 use crate::voice::Sampling;
 use lanes::{Lanes, Task};
-use step::{DecodeHop, ScoreHop, State};
+use step::{DecodeHops, HopOf, ScoreHop, State};
 use weights::CODES;
 
 /// What the decoder is told about one hop.
@@ -122,11 +122,13 @@ impl Decoder {
     /// past samples, phase and random numbers run on. Its singer must be set anew.
     ///
     /// # Panics
-    /// If the sizes differ.
+    /// If the sizes or the arithmetic differ.
     pub fn set_weights(&mut self, weights: &Arc<DecoderWeights>) {
         assert!(weights.config == self.weights.config, "sizes of the network");
+        let arithmetic = |weights: &DecoderWeights| std::mem::discriminant(&weights.network);
+        assert!(arithmetic(weights) == arithmetic(&self.weights), "arithmetic of the network");
         self.weights = Arc::clone(weights);
-        self.state.set_network(&self.weights, self.isa);
+        self.state.empty_queues(self.isa);
     }
 
     /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,
@@ -149,9 +151,7 @@ impl Decoder {
     /// # Panics
     /// If `output` or the latent is not as long as the configuration says.
     pub fn decode_hop(&mut self, frame: &FrameInput, seed: u64, output: &mut [f32]) {
-        self.check(frame, output.len(), 1);
-        let (weights, state, sampling) = (&*self.weights, &mut self.state, self.sampling);
-        self.isa.run(DecodeHop { weights, state, frame, sampling, seed, output });
+        together([&mut HopTask { decoder: self, frame, seed, output }]);
     }
 
     /// Computes the logits of one hop of given codes, `[hop_samples, 256]`, prior included and before sharpness, each
@@ -201,6 +201,62 @@ impl Decoder {
         assert_eq!(frame.latent.len(), config.latent_size, "length of the latent frame");
         assert_eq!(values, config.hop_samples * per_sample, "length of a hop's buffer");
     }
+}
+
+/// One of several streams' hops.
+pub struct HopTask<'a> {
+    /// The stream.
+    pub decoder: &'a mut Decoder,
+    /// As in [`Decoder::decode_hop`].
+    pub frame: &'a FrameInput<'a>,
+    /// The same.
+    pub seed: u64,
+    /// The same.
+    pub output: &'a mut [f32],
+}
+
+/// Draws one hop of each of several streams, as [`Decoder::decode_hop`] would, to the bit. Neighbours with the same weights
+/// share passes over them, which takes less time than one after another.
+///
+/// # Panics
+/// As [`Decoder::decode_hop`] does.
+pub fn decode_hops(hops: &mut [HopTask]) {
+    let mut hops = hops;
+    while !hops.is_empty() {
+        let fits = |count: &usize| hops.len() >= *count && are_alike(&hops[..*count]);
+        let (group, rest) = hops.split_at_mut([4, 2].into_iter().find(fits).unwrap_or(1));
+        match group {
+            [a, b, c, d] => together([a, b, c, d]),
+            [a, b] => together([a, b]),
+            group => group.iter_mut().for_each(|hop| together([hop])),
+        }
+        hops = rest;
+    }
+}
+
+/// Whether the streams sing with the same weights on the same instruction set.
+fn are_alike(hops: &[HopTask]) -> bool {
+    hops.windows(2).all(|pair| {
+        let [one, other] = [&*pair[0].decoder, &*pair[1].decoder];
+        Arc::ptr_eq(&one.weights, &other.weights) && one.isa == other.isa
+    })
+}
+
+/// The hops of streams that are alike.
+fn together<const B: usize>(hops: [&mut HopTask; B]) {
+    for HopTask { decoder, frame, output, .. } in &hops {
+        decoder.check(frame, output.len(), 1);
+    }
+    let weights = Arc::clone(&hops[0].decoder.weights);
+    let isa = hops[0].decoder.isa;
+    let streams = hops.map(|hop| HopOf {
+        sampling: hop.decoder.sampling,
+        state: &mut hop.decoder.state,
+        frame: hop.frame,
+        seed: hop.seed,
+        output: &mut *hop.output,
+    });
+    isa.run(DecodeHops { weights: &weights, streams });
 }
 
 struct SetSinger<'a> {

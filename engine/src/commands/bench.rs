@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use falsetto_engine::decode::{
-    BareStream, Decoder, DecoderWeights, FrameInput, Isa, multiply_adds_per_second,
+    BareStream, Decoder, DecoderWeights, FrameInput, HopTask, Isa, decode_hops, multiply_adds_per_second,
 };
 use falsetto_engine::signal::analysis::Analyzer;
 use falsetto_engine::signal::resample::Resampler;
@@ -34,6 +34,8 @@ const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Int8];
 /// Residual and skip channels, head channels, blocks of ten layers: the default bank's, and what WaveNets are made of.
 const SIZES: [(usize, usize, usize); 5] =
     [(48, 64, 2), (64, 256, 2), (64, 256, 4), (96, 256, 4), (128, 256, 4)];
+/// Streams that are sung together.
+const STREAMS: [usize; 3] = [1, 2, 4];
 /// Share of a core's time that may be planned for.
 const LOAD: f64 = 0.7;
 
@@ -144,69 +146,95 @@ fn sized(model: &ModelConfig, (channels, head, blocks): (usize, usize, usize)) -
 
 fn measure_decoders(bank: &VoiceBank, ceilings: &[Ceiling], time: Duration) -> Result<Vec<Value>, String> {
     say!(
-        "decoders, one stream, microseconds a sample (least, median); x real time by the median; a bare read of the"
+        "decoders, microseconds a sample of each of so many streams sung together (least, median); x real time by the"
     );
-    say!("same bytes over the least, and the multiply-adds at the core's peak over it (1.00 is the limit)");
     say!(
-        "  layers channels head  format kernel      least  median  x real time    read  peak  streams at 70 %"
+        "median; a bare read of the same bytes over the least of all streams; the multiply-adds at the core's peak over"
+    );
+    say!("the least (1.00 is the limit); how many streams 70 % of a core sings");
+    say!(
+        "  layers channels head  format kernel   streams    least  median  x real time    read  peak  at 70 %"
     );
     let mut rows = Vec::new();
     for size in SIZES {
         let model = sized(&bank.card().model, size);
         let random = VoiceBank::random(model.clone(), 1, 1).map_err(|error| error.to_string())?;
-        for (arithmetic, ceiling) in
-            ARITHMETICS.into_iter().flat_map(|arithmetic| ceilings.iter().map(move |c| (arithmetic, c)))
-        {
+        for arithmetic in ARITHMETICS {
             let weights =
                 Arc::new(DecoderWeights::new(&model, arithmetic, |name| random.decoder_tensor(0, name)));
-            let figures = Figures::measure(&weights, ceiling.isa, random.singer_embedding(0), time);
-            let sample_us = 1e6 / f64::from(model.sample_rate_hz);
-            let rate = ceiling.multiply_adds_per_second[usize::from(arithmetic == Arithmetic::Int8)];
-            let realtime = sample_us / figures.us_median;
-            let ratio_stream = figures.stream_us_min / figures.us_min;
-            let ratio_compute = weights.network_multiply_adds() as f64 / rate * 1e6 / figures.us_min;
-            let streams = (LOAD * realtime) as u64;
-            let (layers, (channels, head, _)) = (model.decoder.layers(), size);
-            let (format, kernel) = (format!("{arithmetic:?}").to_lowercase(), format!("{:?}", ceiling.isa));
-            say!(
-                "  {layers:>6} {channels:>8} {head:>4}  {format:>6} {kernel:<8} {:>8.2} {:>7.2} {realtime:>12.1} {ratio_stream:>7.2} {ratio_compute:>5.2} {streams:>8}",
-                figures.us_min,
-                figures.us_median
-            );
-            rows.push(json!({
-                "layers": layers, "residual": channels, "skip": channels, "head": head, "kernel": kernel,
-                "format": format, "streams": 1, "us_min": figures.us_min, "us_median": figures.us_median,
-                "realtime": realtime, "ratio_stream": ratio_stream, "ratio_compute": ratio_compute,
-                "streams_at_70_percent": streams,
-            }));
+            for (ceiling, streams) in
+                ceilings.iter().flat_map(|ceiling| STREAMS.map(|streams| (ceiling, streams)))
+            {
+                if arithmetic == Arithmetic::F32 && ceiling.isa == Isa::AvxVnni {
+                    // Its floats are AVX2's.
+                    continue;
+                }
+                let embedding = random.singer_embedding(0);
+                let figures = Figures::measure(&weights, ceiling.isa, streams, embedding, time);
+                let sample_us = 1e6 / f64::from(model.sample_rate_hz);
+                let rate = ceiling.multiply_adds_per_second[usize::from(arithmetic == Arithmetic::Int8)];
+                let realtime = sample_us / figures.us_median;
+                let ratio_stream = figures.stream_us_min / (figures.us_min * streams as f64);
+                let ratio_compute = weights.network_multiply_adds() as f64 / rate * 1e6 / figures.us_min;
+                let at_70_percent = (LOAD * realtime) as u64;
+                let (layers, (channels, head, _)) = (model.decoder.layers(), size);
+                let (format, kernel) =
+                    (format!("{arithmetic:?}").to_lowercase(), format!("{:?}", ceiling.isa));
+                say!(
+                    "  {layers:>6} {channels:>8} {head:>4}  {format:>6} {kernel:<8} {streams:>7} {:>8.2} {:>7.2} {realtime:>12.1} {ratio_stream:>7.2} {ratio_compute:>5.2} {at_70_percent:>8}",
+                    figures.us_min,
+                    figures.us_median
+                );
+                rows.push(json!({
+                    "layers": layers, "residual": channels, "skip": channels, "head": head, "kernel": kernel,
+                    "format": format, "streams": streams, "us_min": figures.us_min,
+                    "us_median": figures.us_median, "realtime": realtime, "ratio_stream": ratio_stream,
+                    "ratio_compute": ratio_compute, "streams_at_70_percent": at_70_percent,
+                }));
+            }
         }
     }
     Ok(rows)
 }
 
-/// Microseconds a sample.
+/// Microseconds a sample and stream.
 struct Figures {
     us_min: f64,
     us_median: f64,
-    /// Of a bare read of the network's bytes, taken in turns with the decoder.
+    /// Of a bare read of the network's bytes, taken in turns with the decoders.
     stream_us_min: f64,
 }
 
 impl Figures {
-    fn measure(weights: &Arc<DecoderWeights>, isa: Isa, embedding: &[f32], time: Duration) -> Self {
+    fn measure(
+        weights: &Arc<DecoderWeights>,
+        isa: Isa,
+        streams: usize,
+        embedding: &[f32],
+        time: Duration,
+    ) -> Self {
         let model = weights.config();
-        let mut decoder = Decoder::with_isa(weights.clone(), Sampling::default(), isa);
-        decoder.set_singer(embedding);
+        let mut decoders: Vec<Decoder> = (0..streams)
+            .map(|_| {
+                let mut decoder = Decoder::with_isa(Arc::clone(weights), Sampling::default(), isa);
+                decoder.set_singer(embedding);
+                decoder
+            })
+            .collect();
         let stream = BareStream::new(weights.network_bytes());
         let latent = vec![0.2; model.latent_size];
         let frame = FrameInput { latent: &latent, f0_hz: 220.0, voiced: true, loudness: 0.5 };
-        let mut output = vec![0.0; model.hop_samples];
+        let mut outputs = vec![vec![0.0; model.hop_samples]; streams];
         let (mut hops, mut reads) = (Vec::new(), Vec::new());
         let begun = Instant::now();
         while begun.elapsed() < time || hops.len() < 8 {
+            let tasks = decoders.iter_mut().zip(&mut outputs).zip(1..);
+            let mut tasks: Vec<HopTask> = tasks
+                .map(|((decoder, output), seed)| HopTask { decoder, frame: &frame, seed, output })
+                .collect();
             let start = Instant::now();
-            decoder.decode_hop(&frame, 1, &mut output);
-            hops.push(start.elapsed().as_secs_f64() * 1e6 / model.hop_samples as f64);
+            decode_hops(&mut tasks);
+            hops.push(start.elapsed().as_secs_f64() * 1e6 / (model.hop_samples * streams) as f64);
             for _ in 0..4 {
                 reads.push(stream.pass(isa).as_secs_f64() * 1e6);
             }

@@ -47,21 +47,13 @@ pub(super) trait Arithmetic: 'static {
 
     /// Sums of a product that starts from `start`.
     fn begin<L: Lanes>(lanes: L, rows: &Self::Rows, block: usize, start: L::F) -> Self::Sums<L>;
-    /// Adds the products of one cell, for each of the `T` blocks of a tile.
-    fn add<L: Lanes, const T: usize>(
+    /// Adds the products of one cell, for each of the `T` blocks of a tile and each of `B` vectors.
+    fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[Self::Cell; T],
-        slots: &[Self::Slot],
-        index: usize,
-        sums: &mut [Self::Sums<L>; T],
-    );
-    /// Adds one cell's products for each of `B` vectors.
-    fn add_ahead<L: Lanes, const B: usize>(
-        lanes: L,
-        cell: &Self::Cell,
         slots: [&[Self::Slot]; B],
         index: usize,
-        sums: &mut [Self::Sums<L>; B],
+        sums: &mut [[Self::Sums<L>; T]; B],
     );
     /// The product, of the same `start`.
     fn end<L: Lanes>(
@@ -111,29 +103,22 @@ impl Arithmetic for Single {
         start
     }
     #[inline(always)]
-    fn add<L: Lanes, const T: usize>(
+    fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[Block; T],
-        slots: &[Block],
-        index: usize,
-        sums: &mut [L::F; T],
-    ) {
-        let input = lanes.splat(flat(slots)[index]);
-        for t in 0..T {
-            sums[t] = lanes.fma(lanes.load(&cells[t].0), input, sums[t]);
-        }
-    }
-    #[inline(always)]
-    fn add_ahead<L: Lanes, const B: usize>(
-        lanes: L,
-        cell: &Block,
         slots: [&[Block]; B],
         index: usize,
-        sums: &mut [L::F; B],
+        sums: &mut [[L::F; T]; B],
     ) {
-        let weights = lanes.load(&cell.0);
-        for b in 0..B {
-            sums[b] = lanes.fma(weights, lanes.splat(flat(slots[b])[index]), sums[b]);
+        let mut inputs = [lanes.splat(flat(slots[0])[index]); B];
+        for b in 1..B {
+            inputs[b] = lanes.splat(flat(slots[b])[index]);
+        }
+        for t in 0..T {
+            let weights = lanes.load(&cells[t].0);
+            for b in 0..B {
+                sums[b][t] = lanes.fma(weights, inputs[b], sums[b][t]);
+            }
         }
     }
     #[inline(always)]
@@ -267,28 +252,21 @@ impl Arithmetic for Int8 {
         lanes.no_products(&rows.offsets[block])
     }
     #[inline(always)]
-    fn add<L: Lanes, const T: usize>(
+    fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[ByteCell; T],
-        slots: &[ByteSlot],
-        index: usize,
-        sums: &mut [L::I; T],
-    ) {
-        let quad = lanes.quad(four(slots, index));
-        for t in 0..T {
-            sums[t] = lanes.dot(&cells[t].0, quad, sums[t]);
-        }
-    }
-    #[inline(always)]
-    fn add_ahead<L: Lanes, const B: usize>(
-        lanes: L,
-        cell: &ByteCell,
         slots: [&[ByteSlot]; B],
         index: usize,
-        sums: &mut [L::I; B],
+        sums: &mut [[L::I; T]; B],
     ) {
-        for b in 0..B {
-            sums[b] = lanes.dot(&cell.0, lanes.quad(four(slots[b], index)), sums[b]);
+        let mut quads = [lanes.quad(four(slots[0], index)); B];
+        for b in 1..B {
+            quads[b] = lanes.quad(four(slots[b], index));
+        }
+        for t in 0..T {
+            for b in 0..B {
+                sums[b][t] = lanes.dot(&cells[t].0, quads[b], sums[b][t]);
+            }
         }
     }
     #[inline(always)]
@@ -359,28 +337,21 @@ impl Arithmetic for Int16 {
         lanes.no_products(&[0; LANES])
     }
     #[inline(always)]
-    fn add<L: Lanes, const T: usize>(
+    fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[WordCell; T],
-        slots: &[WordSlot],
-        index: usize,
-        sums: &mut [L::I; T],
-    ) {
-        let pair = lanes.pair(two(slots, index));
-        for t in 0..T {
-            sums[t] = lanes.dot_words(&cells[t].0, pair, sums[t]);
-        }
-    }
-    #[inline(always)]
-    fn add_ahead<L: Lanes, const B: usize>(
-        lanes: L,
-        cell: &WordCell,
         slots: [&[WordSlot]; B],
         index: usize,
-        sums: &mut [L::I; B],
+        sums: &mut [[L::I; T]; B],
     ) {
-        for b in 0..B {
-            sums[b] = lanes.dot_words(&cell.0, lanes.pair(two(slots[b], index)), sums[b]);
+        let mut pairs = [lanes.pair(two(slots[0], index)); B];
+        for b in 1..B {
+            pairs[b] = lanes.pair(two(slots[b], index));
+        }
+        for t in 0..T {
+            for b in 0..B {
+                sums[b][t] = lanes.dot_words(&cells[t].0, pairs[b], sums[b][t]);
+            }
         }
     }
     #[inline(always)]

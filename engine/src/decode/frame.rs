@@ -72,7 +72,7 @@ impl HopCondition {
     pub(super) fn set_singer<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, embedding: &[f32]) {
         self.singer_bias.copy_from_slice(&weights.frame.bias);
         flat_mut(&mut self.embedding)[..embedding.len()].copy_from_slice(embedding);
-        product(lanes, &weights.frame.singer, (&self.embedding, ()), &mut self.singer_bias);
+        product(lanes, &weights.frame.singer, [((&self.embedding, ()), &mut self.singer_bias)]);
     }
 
     /// Runs the frame network for one hop.
@@ -101,19 +101,19 @@ impl HopCondition {
         }
 
         self.hidden.copy_from_slice(&self.singer_bias);
-        product(lanes, &weights.frame.features, (&self.features, ()), &mut self.hidden);
+        product(lanes, &weights.frame.features, [((&self.features, ()), &mut self.hidden)]);
         tanh_blocks(lanes, &mut self.hidden);
         for (matrix, bias) in &weights.frame.layers {
             std::mem::swap(&mut self.hidden, &mut self.hidden_input);
             self.hidden.copy_from_slice(bias);
-            product(lanes, matrix, (&self.hidden_input, ()), &mut self.hidden);
+            product(lanes, matrix, [((&self.hidden_input, ()), &mut self.hidden)]);
             tanh_blocks(lanes, &mut self.hidden);
         }
         self.condition.copy_from_slice(&weights.frame.condition_bias);
-        product(lanes, &weights.frame.condition, (&self.hidden, ()), &mut self.condition);
+        product(lanes, &weights.frame.condition, [((&self.hidden, ()), &mut self.condition)]);
         if let Some((matrix, bias)) = &weights.frame.prior {
             self.prior_outputs.copy_from_slice(bias);
-            product(lanes, matrix, (&self.hidden, ()), &mut self.prior_outputs);
+            product(lanes, matrix, [((&self.hidden, ()), &mut self.prior_outputs)]);
             self.update_prior(weights, loudness);
         }
     }

@@ -1,4 +1,4 @@
-//! Sixteen values at a time, on four instruction sets with the same bits.
+//! Sixteen values at a time, on several instruction sets with the same bits.
 //!
 //! A value of a [`Lanes`] type is proof that the processor has its instruction set, so kernels written against the
 //! trait are safe code; every method of it, and every kernel, is `#[inline(always)]` and takes the set's code shape
@@ -12,7 +12,7 @@ mod x86;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(super) use x86::{Avx2, Avx512, AvxVnni};
 
 /// Lanes of one vector, whatever the instruction set; all packed outputs are padded to a multiple of it.
 pub(super) const LANES: usize = 16;
@@ -49,6 +49,8 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA: x86-64 since about 2013.
     Avx2,
+    /// AVX2 with FMA and AVX-VNNI: desktops since Alder Lake (2021), Zen 5.
+    AvxVnni,
     /// AVX-512 with VNNI: servers since 2019, desktops since Zen 4.
     Avx512,
     /// NEON: every aarch64 processor.
@@ -57,7 +59,7 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, from the fastest to the reference.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+    pub const ALL: [Self; 5] = [Self::Avx512, Self::AvxVnni, Self::Avx2, Self::Neon, Self::Scalar];
 
     /// The fastest instruction set of this processor.
     pub fn best() -> Self {
@@ -71,6 +73,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => AvxVnni::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::detect().is_some(),
             Self::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(not(target_arch = "x86_64"))]
@@ -83,6 +87,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::SILENCE,
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => AvxVnni::SILENCE,
             _ => Scalar::SILENCE,
         }
     }
@@ -93,6 +99,11 @@ impl Isa {
         match self {
             Self::Avx512 => {
                 if let Some(lanes) = Avx512::detect() {
+                    return lanes.run(task);
+                }
+            }
+            Self::AvxVnni => {
+                if let Some(lanes) = AvxVnni::detect() {
                     return lanes.run(task);
                 }
             }
@@ -131,6 +142,8 @@ pub(super) trait Lanes: Copy {
     type Pair: Copy;
     /// Samples whose delayed taps are computed in one pass over the weights (see `network`); no effect on any value.
     const AHEAD: usize;
+    /// Streams that share a pass over the weights: as many as leave their sums in registers; no effect on any value.
+    const STREAMS: usize = 1;
     /// How an activation of 0 is stored as a byte: what is added to all of them.
     const SILENCE: i8 = 0;
 

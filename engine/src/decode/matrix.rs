@@ -65,73 +65,87 @@ impl<A: Arithmetic> Matrix<A> {
     }
 }
 
-/// `sums += matrix . inputs`.
+/// A vector of activations and what it is worth.
+pub(super) type Input<'a, A> = (&'a [<A as Arithmetic>::Slot], <A as Arithmetic>::Scale);
+
+/// `sums += matrix . inputs` for `B` pairs of them in one pass over the weights.
 #[inline(always)]
-pub(super) fn product<L: Lanes, A: Arithmetic>(
+pub(super) fn product<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
     matrix: &Matrix<A>,
-    inputs: (&[A::Slot], A::Scale),
-    sums: &mut [Block],
+    pairs: [(Input<A>, &mut [Block]); B],
 ) {
+    let inputs = pairs.each_ref().map(|(input, _)| *input);
+    let mut sums = pairs.map(|(_, sums)| sums);
     let mut cells = &matrix.cells[..];
-    let mut sums = sums;
     let mut first = 0;
     for &width in &matrix.tiles {
         let (tile, later) = cells.split_at(width * matrix.depth);
-        let (out, others) = sums.split_at_mut(width);
         match width {
-            1 => product_tile::<L, A, 1>(lanes, tile, &matrix.rows, first, inputs, out),
-            2 => product_tile::<L, A, 2>(lanes, tile, &matrix.rows, first, inputs, out),
-            3 => product_tile::<L, A, 3>(lanes, tile, &matrix.rows, first, inputs, out),
-            4 => product_tile::<L, A, 4>(lanes, tile, &matrix.rows, first, inputs, out),
-            5 => product_tile::<L, A, 5>(lanes, tile, &matrix.rows, first, inputs, out),
-            _ => product_tile::<L, A, WIDEST>(lanes, tile, &matrix.rows, first, inputs, out),
+            1 => product_tile::<L, A, 1, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
+            2 => product_tile::<L, A, 2, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
+            3 => product_tile::<L, A, 3, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
+            4 => product_tile::<L, A, 4, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
+            5 => product_tile::<L, A, 5, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
+            _ => product_tile::<L, A, WIDEST, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
         }
-        (cells, sums) = (later, others);
+        cells = later;
         first += width;
     }
 }
 
 #[inline(always)]
-fn product_tile<L: Lanes, A: Arithmetic, const T: usize>(
+fn product_tile<L: Lanes, A: Arithmetic, const T: usize, const B: usize>(
     lanes: L,
     cells: &[A::Cell],
     rows: &A::Rows,
     first: usize,
-    inputs: (&[A::Slot], A::Scale),
-    out: &mut [Block],
+    inputs: [Input<A>; B],
+    sums: &mut [&mut [Block]; B],
 ) {
-    let out = &mut out[..T];
-    let mut origins = [(first, lanes.splat(0.0)); T];
-    for t in 0..T {
-        origins[t] = (first + t, lanes.load(&out[t].0));
+    let mut origins = [[lanes.splat(0.0); T]; B];
+    for b in 0..B {
+        let out = &sums[b][first..][..T];
+        for t in 0..T {
+            origins[b][t] = lanes.load(&out[t].0);
+        }
     }
-    let sums = tile_sums::<L, A, T>(lanes, cells, rows, inputs, origins);
-    for t in 0..T {
-        lanes.store(sums[t], &mut out[t].0);
+    let places = std::array::from_fn(|t| first + t);
+    let products = tile_products::<L, A, T, B>(lanes, cells, rows, places, inputs, origins);
+    for b in 0..B {
+        let out = &mut sums[b][first..][..T];
+        for t in 0..T {
+            lanes.store(products[b][t], &mut out[t].0);
+        }
     }
 }
 
-/// The inner loop of everything: one tile's products. `origins` are each output block's place in the matrix and what
-/// its sums start from.
+/// The inner loop of everything: one tile's products with `B` vectors. `places` are the output blocks' places in the
+/// matrix, `origins` what each product starts from.
 #[inline(always)]
-fn tile_sums<L: Lanes, A: Arithmetic, const T: usize>(
+fn tile_products<L: Lanes, A: Arithmetic, const T: usize, const B: usize>(
     lanes: L,
     cells: &[A::Cell],
     rows: &A::Rows,
-    (slots, scale): (&[A::Slot], A::Scale),
-    origins: [(usize, L::F); T],
-) -> [L::F; T] {
-    let mut sums = [A::begin(lanes, rows, origins[0].0, origins[0].1); T];
-    for t in 1..T {
-        sums[t] = A::begin(lanes, rows, origins[t].0, origins[t].1);
+    places: [usize; T],
+    inputs: [Input<A>; B],
+    origins: [[L::F; T]; B],
+) -> [[L::F; T]; B] {
+    let mut sums = [[A::begin(lanes, rows, places[0], origins[0][0]); T]; B];
+    for b in 0..B {
+        for t in 0..T {
+            sums[b][t] = A::begin(lanes, rows, places[t], origins[b][t]);
+        }
     }
+    let slots = inputs.map(|(slots, _)| slots);
     for (index, cells) in cells.as_chunks::<T>().0.iter().enumerate() {
         A::add(lanes, cells, slots, index, &mut sums);
     }
-    let mut products = [lanes.splat(0.0); T];
-    for t in 0..T {
-        products[t] = A::end(lanes, rows, origins[t].0, scale, origins[t].1, sums[t]);
+    let mut products = origins;
+    for b in 0..B {
+        for t in 0..T {
+            products[b][t] = A::end(lanes, rows, places[t], inputs[b].1, origins[b][t], sums[b][t]);
+        }
     }
     products
 }
@@ -142,24 +156,16 @@ fn tile_sums<L: Lanes, A: Arithmetic, const T: usize>(
 pub(super) fn product_ahead<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
     matrix: &Matrix<A>,
-    inputs: [(&[A::Slot], A::Scale); B],
+    inputs: [Input<A>; B],
     outs: &mut [Block],
 ) {
     let blocks = matrix.tiles.len();
     let outs = &mut outs[..B * blocks];
-    let zero = lanes.splat(0.0);
-    let mut slots = [inputs[0].0; B];
-    for b in 1..B {
-        slots[b] = inputs[b].0;
-    }
+    let zeros = [[lanes.splat(0.0)]; B];
     for (block, tile) in matrix.cells.chunks_exact(matrix.depth).enumerate() {
-        let mut sums = [A::begin(lanes, &matrix.rows, block, zero); B];
-        for (index, cell) in tile.iter().enumerate() {
-            A::add_ahead(lanes, cell, slots, index, &mut sums);
-        }
+        let products = tile_products::<L, A, 1, B>(lanes, tile, &matrix.rows, [block], inputs, zeros);
         for b in 0..B {
-            let out = A::end(lanes, &matrix.rows, block, inputs[b].1, zero, sums[b]);
-            lanes.store(out, &mut outs[b * blocks + block].0);
+            lanes.store(products[b][0], &mut outs[b * blocks + block].0);
         }
     }
 }
@@ -208,25 +214,32 @@ impl<A: Arithmetic> GateMatrix<A> {
     }
 }
 
-/// `gated = tanh(p[tanh]) * sigmoid(p[sigmoid])` with `p = (delayed + bias) + current . inputs`. `delayed` and `bias`
-/// hold all tanh blocks, then all sigmoid blocks.
+/// What one vector's gates are computed from, and where they go.
+pub(super) struct Gates<'a, A: Arithmetic> {
+    pub(super) inputs: Input<'a, A>,
+    /// All tanh blocks, then all sigmoid blocks.
+    pub(super) delayed: &'a [Block],
+    /// The same.
+    pub(super) bias: &'a [Block],
+    pub(super) gated: &'a mut [Block],
+}
+
+/// `gated = tanh(p[tanh]) * sigmoid(p[sigmoid])` with `p = (delayed + bias) + current . inputs`, for `B` vectors in one
+/// pass over the weights.
 #[inline(always)]
-pub(super) fn gated_product<L: Lanes, A: Arithmetic>(
+pub(super) fn gated_product<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
     matrix: &GateMatrix<A>,
-    inputs: (&[A::Slot], A::Scale),
-    delayed: &[Block],
-    bias: &[Block],
-    gated: &mut [Block],
+    mut gates: [Gates<A>; B],
 ) {
     let mut cells = &matrix.cells[..];
     let mut first = 0;
     for &half in &matrix.halves {
         let (tile, later) = cells.split_at(2 * half * matrix.depth);
         match half {
-            1 => gated_tile::<L, A, 1, 2>(lanes, tile, &matrix.rows, first, inputs, (delayed, bias), gated),
-            2 => gated_tile::<L, A, 2, 4>(lanes, tile, &matrix.rows, first, inputs, (delayed, bias), gated),
-            _ => gated_tile::<L, A, 3, 6>(lanes, tile, &matrix.rows, first, inputs, (delayed, bias), gated),
+            1 => gated_tile::<L, A, 1, 2, B>(lanes, tile, &matrix.rows, first, &mut gates),
+            2 => gated_tile::<L, A, 2, 4, B>(lanes, tile, &matrix.rows, first, &mut gates),
+            _ => gated_tile::<L, A, 3, 6, B>(lanes, tile, &matrix.rows, first, &mut gates),
         }
         cells = later;
         first += half;
@@ -235,28 +248,28 @@ pub(super) fn gated_product<L: Lanes, A: Arithmetic>(
 
 /// One tile of [`gated_product`]: `H` blocks of units from `first` on, `T = 2 H` blocks of outputs.
 #[inline(always)]
-fn gated_tile<L: Lanes, A: Arithmetic, const H: usize, const T: usize>(
+fn gated_tile<L: Lanes, A: Arithmetic, const H: usize, const T: usize, const B: usize>(
     lanes: L,
     cells: &[A::Cell],
     rows: &A::Rows,
     first: usize,
-    inputs: (&[A::Slot], A::Scale),
-    (delayed, bias): (&[Block], &[Block]),
-    gated: &mut [Block],
+    gates: &mut [Gates<A>; B],
 ) {
-    let blocks = gated.len();
-    let mut origins = [(first, lanes.splat(0.0)); T];
-    for side in 0..2 {
-        let place = side * blocks + first;
-        let (delayed, bias) = (&delayed[place..][..H], &bias[place..][..H]);
-        for h in 0..H {
-            let start = lanes.add(lanes.load(&delayed[h].0), lanes.load(&bias[h].0));
-            origins[side * H + h] = (place + h, start);
+    let blocks = gates[0].gated.len();
+    let places: [usize; T] = std::array::from_fn(|t| t / H * blocks + first + t % H);
+    let mut origins = [[lanes.splat(0.0); T]; B];
+    for b in 0..B {
+        for t in 0..T {
+            let (delayed, bias) = (&gates[b].delayed[places[t]], &gates[b].bias[places[t]]);
+            origins[b][t] = lanes.add(lanes.load(&delayed.0), lanes.load(&bias.0));
         }
     }
-    let sums = tile_sums::<L, A, T>(lanes, cells, rows, inputs, origins);
-    let out = &mut gated[first..first + H];
-    for h in 0..H {
-        lanes.store(gate(lanes, sums[h], sums[H + h]), &mut out[h].0);
+    let inputs = gates.each_ref().map(|gates| gates.inputs);
+    let products = tile_products::<L, A, T, B>(lanes, cells, rows, places, inputs, origins);
+    for b in 0..B {
+        let out = &mut gates[b].gated[first..][..H];
+        for h in 0..H {
+            lanes.store(gate(lanes, products[b][h], products[b][H + h]), &mut out[h].0);
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! The dilated layers and the head: their weights, what a stream remembers of them, one sample's pass.
 
-use std::sync::Arc;
-
 use super::arithmetic::{Arithmetic, Int8, Single, Vectors};
 use super::lanes::{Block, Isa, Lanes, Task, blocks_for};
-use super::matrix::{GateMatrix, Matrix, gated_product, product, product_ahead};
+use super::matrix::{GateMatrix, Gates, Matrix, gated_product, product, product_ahead};
 use super::weights::{CODES, PaddedGroups, code_slot, padded, permuted};
 use crate::voice::{self, ModelConfig};
 
@@ -13,8 +11,8 @@ const MOST_AHEAD: usize = 8;
 
 /// A bank's network in the arithmetic that it asks for.
 pub(super) enum AnyNetwork {
-    Single(Arc<Network<Single>>),
-    Int8(Arc<Network<Int8>>),
+    Single(Network<Single>),
+    Int8(Network<Int8>),
 }
 
 impl AnyNetwork {
@@ -24,8 +22,8 @@ impl AnyNetwork {
         tensor: &impl Fn(&str) -> &'a [f32],
     ) -> Self {
         match arithmetic {
-            voice::Arithmetic::F32 => Self::Single(Arc::new(Network::new(config, tensor))),
-            voice::Arithmetic::Int8 => Self::Int8(Arc::new(Network::new(config, tensor))),
+            voice::Arithmetic::F32 => Self::Single(Network::new(config, tensor)),
+            voice::Arithmetic::Int8 => Self::Int8(Network::new(config, tensor)),
         }
     }
 
@@ -34,6 +32,19 @@ impl AnyNetwork {
         match self {
             Self::Single(network) => network.bytes(),
             Self::Int8(network) => network.bytes(),
+        }
+    }
+
+    /// One sample of `B` streams, which all sing with this network.
+    #[inline(always)]
+    pub(super) fn logits<L: Lanes, const B: usize>(&self, lanes: L, turns: [Turn<AnyPass>; B]) {
+        match self {
+            Self::Single(network) => {
+                lanes.run(Logits { network, turns: turns.map(|turn| turn.with(AnyPass::single)) });
+            }
+            Self::Int8(network) => {
+                lanes.run(Logits { network, turns: turns.map(|turn| turn.with(AnyPass::int8)) });
+            }
         }
     }
 }
@@ -120,7 +131,7 @@ impl<A: Arithmetic> Network<A> {
     }
 }
 
-/// One stream's way through a network, and what it remembers.
+/// What a stream remembers of its way through a network.
 pub(super) enum AnyPass {
     Single(Pass<Single>),
     Int8(Pass<Int8>),
@@ -142,65 +153,67 @@ impl AnyPass {
         }
     }
 
-    /// Another network of the same sizes and arithmetic, with empty queues.
-    pub(super) fn set_network(&mut self, network: &AnyNetwork, isa: Isa) {
-        match (&mut *self, network) {
-            (Self::Single(pass), AnyNetwork::Single(network)) => pass.network = Arc::clone(network),
-            (Self::Int8(pass), AnyNetwork::Int8(network)) => pass.network = Arc::clone(network),
-            _ => unreachable!("one bank has one arithmetic"),
-        }
-        self.forget(isa);
-    }
-
     /// Where the input layer puts what the first layer reads.
     #[inline(always)]
     pub(super) fn path(&mut self) -> &mut [Block] {
         match self {
-            Self::Single(pass) => &mut pass.paths[..pass.network.residual_blocks],
-            Self::Int8(pass) => &mut pass.paths[..pass.network.residual_blocks],
+            Self::Single(pass) => pass.path(),
+            Self::Int8(pass) => pass.path(),
         }
     }
 
-    /// From what lies in [`AnyPass::path`], which it overwrites, to the logits of sample `time`, permuted and without the
-    /// prior. `condition` holds all layers' gate biases, then the head's.
     #[inline(always)]
-    pub(super) fn logits<L: Lanes>(
-        &mut self,
-        lanes: L,
-        time: usize,
-        condition: &[Block],
-        logits: &mut [Block],
-    ) {
-        match self {
-            Self::Single(pass) => lanes.run(Logits { pass, time, condition, logits }),
-            Self::Int8(pass) => lanes.run(Logits { pass, time, condition, logits }),
-        }
+    fn single(&mut self) -> &mut Pass<Single> {
+        let Self::Single(pass) = self else { unreachable!("a pass of another arithmetic than its network") };
+        pass
+    }
+
+    #[inline(always)]
+    fn int8(&mut self) -> &mut Pass<Int8> {
+        let Self::Int8(pass) = self else { unreachable!("a pass of another arithmetic than its network") };
+        pass
+    }
+}
+
+/// One stream's part of one sample: from what lies in its [`AnyPass::path`], which is overwritten, to its logits.
+pub(super) struct Turn<'a, P> {
+    pub(super) pass: &'a mut P,
+    /// The sample's index.
+    pub(super) time: usize,
+    /// All layers' gate biases, then the head's.
+    pub(super) condition: &'a [Block],
+    /// Permuted and without the prior.
+    pub(super) logits: &'a mut [Block],
+}
+
+impl<'a, P> Turn<'a, P> {
+    #[inline(always)]
+    fn with<Q>(self, pass: impl FnOnce(&'a mut P) -> &'a mut Q) -> Turn<'a, Q> {
+        Turn { pass: pass(self.pass), time: self.time, condition: self.condition, logits: self.logits }
     }
 }
 
 /// One sample's pass as a task: a function of its own, so that it is compiled once for all that decode.
-struct Logits<'a, A: Arithmetic> {
-    pass: &'a mut Pass<A>,
-    time: usize,
-    condition: &'a [Block],
-    logits: &'a mut [Block],
+struct Logits<'a, A: Arithmetic, const B: usize> {
+    network: &'a Network<A>,
+    turns: [Turn<'a, Pass<A>>; B],
 }
 
-impl<A: Arithmetic> Task for Logits<'_, A> {
+impl<A: Arithmetic, const B: usize> Task for Logits<'_, A, B> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        self.pass.logits(lanes, self.time, self.condition, self.logits);
+        self.network.logits(lanes, self.turns);
     }
 }
 
 /// See [`AnyPass`].
 pub(super) struct Pass<A: Arithmetic> {
-    network: Arc<Network<A>>,
     queues: Box<[Queue<A>]>,
     /// Residual path, then skip path.
     paths: Box<[Block]>,
+    residual_blocks: usize,
     gated: Box<[Block]>,
     hidden: Box<[Block]>,
     /// What the products after the gates, the skips and the hidden layer read.
@@ -213,12 +226,12 @@ pub(super) struct Pass<A: Arithmetic> {
 struct Queue<A: Arithmetic> {
     /// The layer's last `dilation` inputs; sample t lies in slot t mod dilation.
     ring: Vectors<A>,
-    /// Delayed taps computed ahead, `[MOST_AHEAD or 1, 2 residual_blocks]`.
+    /// Delayed taps of the next samples, `[samples, gate blocks]`.
     delayed: Box<[Block]>,
 }
 
 impl<A: Arithmetic> Pass<A> {
-    fn new(network: &Arc<Network<A>>, config: &ModelConfig, isa: Isa) -> Self {
+    fn new(network: &Network<A>, config: &ModelConfig, isa: Isa) -> Self {
         let zeros = |blocks: usize| -> Box<[Block]> { vec![Block::default(); blocks].into() };
         let residual = network.residual_blocks;
         let (skip, head) = (network.skip_bias.len(), blocks_for(config.decoder.head_channels));
@@ -227,9 +240,9 @@ impl<A: Arithmetic> Pass<A> {
             delayed: zeros(2 * residual * if layer.is_ahead() { MOST_AHEAD } else { 1 }),
         };
         Self {
-            network: network.clone(),
             queues: network.layers.iter().map(queue).collect(),
             paths: zeros(residual + skip),
+            residual_blocks: residual,
             gated: zeros(residual),
             hidden: zeros(head),
             gated_inputs: Vectors::silence(1, residual, isa),
@@ -247,77 +260,107 @@ impl<A: Arithmetic> Pass<A> {
     }
 
     #[inline(always)]
-    fn logits<L: Lanes>(&mut self, lanes: L, time: usize, condition: &[Block], logits: &mut [Block]) {
-        let network = &*self.network;
-        let residual = network.residual_blocks;
-        self.paths[residual..].copy_from_slice(&network.skip_bias);
-        let gate_blocks = 2 * residual;
-        let (gates, head_bias) = condition.split_at(gate_blocks * network.layers.len());
-        let biases = gates.chunks_exact(gate_blocks);
-        for (index, ((layer, queue), bias)) in
-            network.layers.iter().zip(&mut self.queues).zip(biases).enumerate()
-        {
-            let delayed = delayed_tap(lanes, layer, queue, time, index, gate_blocks);
-            let slot = time & (layer.dilation - 1);
-            let (path, _) = self.paths.split_at_mut(residual);
-            queue.ring.put(lanes, slot, path, None);
-            gated_product(
-                lanes,
-                &layer.current,
-                queue.ring.get(slot),
-                &queue.delayed[delayed..delayed + gate_blocks],
-                bias,
-                &mut self.gated,
-            );
-            for (block, bias) in path.iter_mut().zip(&layer.residual_bias) {
-                lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&bias.0)), &mut block.0);
-            }
-            let first = if layer.residual_bias.is_empty() { residual } else { 0 };
-            self.gated_inputs.put(lanes, 0, &self.gated, Some(1.0));
-            product(lanes, &layer.out, self.gated_inputs.get(0), &mut self.paths[first..]);
-        }
-
-        let skips = &mut self.paths[residual..];
-        rectify(lanes, skips);
-        self.skip_inputs.put(lanes, 0, skips, None);
-        self.hidden.copy_from_slice(head_bias);
-        product(lanes, &network.head_hidden, self.skip_inputs.get(0), &mut self.hidden);
-        rectify(lanes, &mut self.hidden);
-        self.hidden_inputs.put(lanes, 0, &self.hidden, None);
-        logits.copy_from_slice(&network.head_output_bias);
-        product(lanes, &network.head_output, self.hidden_inputs.get(0), logits);
+    fn path(&mut self) -> &mut [Block] {
+        &mut self.paths[..self.residual_blocks]
     }
 }
 
-/// Sees to it that the layer's delayed tap for this sample is in the queue, and says where.
+impl<A: Arithmetic> Network<A> {
+    #[inline(always)]
+    fn logits<L: Lanes, const B: usize>(&self, lanes: L, mut turns: [Turn<Pass<A>>; B]) {
+        let residual = self.residual_blocks;
+        let gate_blocks = 2 * residual;
+        for turn in &mut turns {
+            turn.pass.paths[residual..].copy_from_slice(&self.skip_bias);
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let delayed = delayed_taps(lanes, layer, index, &mut turns);
+            let slot = |time: usize| time & (layer.dilation - 1);
+            for Turn { pass, time, .. } in &mut turns {
+                pass.queues[index].ring.put(lanes, slot(*time), &pass.paths[..residual], None);
+            }
+            let mut places = delayed.into_iter();
+            let gates = turns.each_mut().map(|turn| {
+                let delayed = places.next().unwrap_or_default();
+                let queue = &turn.pass.queues[index];
+                Gates {
+                    inputs: queue.ring.get(slot(turn.time)),
+                    delayed: &queue.delayed[delayed..][..gate_blocks],
+                    bias: &turn.condition[index * gate_blocks..][..gate_blocks],
+                    gated: &mut turn.pass.gated,
+                }
+            });
+            gated_product(lanes, &layer.current, gates);
+            for Turn { pass, .. } in &mut turns {
+                for (block, bias) in pass.paths.iter_mut().zip(&layer.residual_bias) {
+                    lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&bias.0)), &mut block.0);
+                }
+                pass.gated_inputs.put(lanes, 0, &pass.gated, Some(1.0));
+            }
+            let first = if layer.residual_bias.is_empty() { residual } else { 0 };
+            let paths = turns.each_mut().map(|turn| {
+                let pass = &mut *turn.pass;
+                (pass.gated_inputs.get(0), &mut pass.paths[first..])
+            });
+            product(lanes, &layer.out, paths);
+        }
+
+        for Turn { pass, condition, .. } in &mut turns {
+            let skips = &mut pass.paths[residual..];
+            rectify(lanes, skips);
+            pass.skip_inputs.put(lanes, 0, skips, None);
+            pass.hidden.copy_from_slice(&condition[gate_blocks * self.layers.len()..]);
+        }
+        let hidden = turns.each_mut().map(|turn| {
+            let pass = &mut *turn.pass;
+            (pass.skip_inputs.get(0), &mut pass.hidden[..])
+        });
+        product(lanes, &self.head_hidden, hidden);
+        for Turn { pass, logits, .. } in &mut turns {
+            rectify(lanes, &mut pass.hidden);
+            pass.hidden_inputs.put(lanes, 0, &pass.hidden, None);
+            logits.copy_from_slice(&self.head_output_bias);
+        }
+        let logits = turns.each_mut().map(|turn| (turn.pass.hidden_inputs.get(0), &mut turn.logits[..]));
+        product(lanes, &self.head_output, logits);
+    }
+}
+
+/// Sees to it that the layer's delayed taps for this sample are in the queues, and says where.
 ///
 /// The inputs of the next `dilation` samples' delayed taps are all in the ring, so several are computed in one pass
 /// over the weights. Layers take turns (`index`), which keeps the load of samples even.
 #[inline(always)]
-fn delayed_tap<L: Lanes, A: Arithmetic>(
+fn delayed_taps<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
     layer: &Layer<A>,
-    queue: &mut Queue<A>,
-    time: usize,
     index: usize,
-    gate_blocks: usize,
-) -> usize {
-    if layer.is_ahead() {
-        let ahead = L::AHEAD.min(layer.dilation);
-        let turn = time.wrapping_add(index) & (ahead - 1);
-        if turn == 0 {
+    turns: &mut [Turn<Pass<A>>; B],
+) -> [usize; B] {
+    if !layer.is_ahead() {
+        let taps = turns.each_mut().map(|turn| {
+            let queue = &mut turn.pass.queues[index];
+            queue.delayed.fill(Block::default());
+            (queue.ring.get(turn.time & (layer.dilation - 1)), &mut queue.delayed[..])
+        });
+        product(lanes, &layer.previous, taps);
+        return [0; B];
+    }
+    let ahead = L::AHEAD.min(layer.dilation);
+    let mut places = [0; B];
+    for (place, turn) in places.iter_mut().zip(turns) {
+        let queue = &mut turn.pass.queues[index];
+        let phase = turn.time.wrapping_add(index) & (ahead - 1);
+        if phase == 0 {
             if L::AHEAD > 4 && ahead == 8 {
-                tap_ahead::<L, A, 8>(lanes, layer, queue, time);
+                tap_ahead::<L, A, 8>(lanes, layer, queue, turn.time);
             } else {
-                tap_ahead::<L, A, 4>(lanes, layer, queue, time);
+                tap_ahead::<L, A, 4>(lanes, layer, queue, turn.time);
             }
         }
-        turn * gate_blocks
-    } else {
-        queue.delayed.fill(Block::default());
-        product(lanes, &layer.previous, queue.ring.get(time & (layer.dilation - 1)), &mut queue.delayed);
-        0
+        *place = phase * (queue.delayed.len() / MOST_AHEAD);
     }
+    places
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use super::frame::{HopCondition, Recent};
 use super::lanes::{Block, Isa, LANES, Lanes, Task, blocks_for, flat, flat_mut};
 use super::math::{ln_logistic, sum_lanes};
 use super::matrix::product;
-use super::network::AnyPass;
+use super::network::{AnyPass, Turn};
 use super::phase::{F0Phase, PeriodLags, period_taps, sixteen_waves};
 use super::random::uniform;
 use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, code_slot};
@@ -115,9 +115,9 @@ impl State {
         self.pass.forget(isa);
     }
 
-    /// Goes on with another network of the same sizes.
-    pub(super) fn set_network(&mut self, weights: &DecoderWeights, isa: Isa) {
-        self.pass.set_network(&weights.network, isa);
+    /// Empties the queues alone.
+    pub(super) fn empty_queues(&mut self, isa: Isa) {
+        self.pass.forget(isa);
     }
 
     /// Feeds the code of the current sample and moves on to the next.
@@ -137,9 +137,14 @@ fn period_lags(config: &ModelConfig) -> Option<PeriodLags> {
     (taps > 0).then(|| PeriodLags::new(config.sample_rate_hz, taps))
 }
 
-/// Draws a hop's samples.
-pub(super) struct DecodeHop<'a> {
+/// Draws a hop of each of `B` streams that sing with the same weights.
+pub(super) struct DecodeHops<'a, const B: usize> {
     pub(super) weights: &'a DecoderWeights,
+    pub(super) streams: [HopOf<'a>; B],
+}
+
+/// One stream's part.
+pub(super) struct HopOf<'a> {
     pub(super) state: &'a mut State,
     pub(super) frame: &'a FrameInput<'a>,
     pub(super) sampling: Sampling,
@@ -147,23 +152,37 @@ pub(super) struct DecodeHop<'a> {
     pub(super) output: &'a mut [f32],
 }
 
-impl Task for DecodeHop<'_> {
+impl<const B: usize> Task for DecodeHops<'_, B> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { weights, state, sampling, .. } = self;
-        state.begin_hop(lanes, weights, self.frame);
-        let sharpness =
-            if state.hop.voiced { sampling.voiced_sharpness } else { sampling.unvoiced_sharpness };
-        for (index, output) in self.output.iter_mut().enumerate() {
-            step(lanes, weights, state, index);
-            let random = uniform(self.seed, state.sample);
+        if const { B <= L::STREAMS } {
+            decode_hops(lanes, self.weights, self.streams);
+        } else {
+            for stream in self.streams {
+                decode_hops(lanes, self.weights, [stream]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn decode_hops<L: Lanes, const B: usize>(lanes: L, weights: &DecoderWeights, mut streams: [HopOf; B]) {
+    for stream in &mut streams {
+        stream.state.begin_hop(lanes, weights, stream.frame);
+    }
+    for index in 0..weights.config.hop_samples {
+        step(lanes, weights, streams.each_mut().map(|stream| &mut *stream.state), index);
+        for HopOf { state, sampling, seed, output, .. } in &mut streams {
+            let sharpness =
+                if state.hop.voiced { sampling.voiced_sharpness } else { sampling.unvoiced_sharpness };
+            let random = uniform(*seed, state.sample);
             let floor = sampling.floor_probability;
             let code = draw(lanes, &state.logits, &mut state.scratch, sharpness, floor, random);
             state.codes[index] = code;
-            *output = weights.value(code);
-            state.feed(code, *output);
+            output[index] = weights.value(code);
+            state.feed(code, output[index]);
         }
     }
 }
@@ -191,7 +210,7 @@ impl Task for ScoreHop<'_> {
         }
         let (rows, _) = self.logits.as_chunks_mut::<CODES>();
         for (index, (&code, row)) in self.codes.iter().zip(rows).enumerate() {
-            step(lanes, weights, state, index);
+            step(lanes, weights, [&mut *state], index);
             let logits = flat(&state.logits);
             for (code, logit) in row.iter_mut().enumerate() {
                 *logit = logits[code_slot(code)];
@@ -213,9 +232,35 @@ impl State {
     }
 }
 
-/// Computes the logits of the current sample, the hop's `index`th, (permuted, prior included) and puts it into the queues.
+/// Computes the logits of each stream's current sample, its hop's `index`th, (permuted, prior included) and puts it into
+/// the queues.
 #[inline(always)]
-fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: usize) {
+fn step<L: Lanes, const B: usize>(
+    lanes: L,
+    weights: &DecoderWeights,
+    mut states: [&mut State; B],
+    index: usize,
+) {
+    for state in &mut states {
+        enter(lanes, weights, state, index);
+    }
+    let turns = states.each_mut().map(|state| Turn {
+        time: state.sample as usize,
+        pass: &mut state.pass,
+        condition: &state.hop.condition,
+        logits: &mut state.logits,
+    });
+    weights.network.logits(lanes, turns);
+    if weights.frame.prior.is_some() {
+        for state in &mut states {
+            add_prior(lanes, weights, state);
+        }
+    }
+}
+
+/// The input layer: from what was sung to what the first dilated layer reads.
+#[inline(always)]
+fn enter<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: usize) {
     let phase = state.phases[index];
     for (group, (sines, cosines)) in state.sines.iter_mut().zip(&mut state.cosines).enumerate() {
         let (sin, cos) = sixteen_waves(lanes, phase, group * LANES);
@@ -235,20 +280,14 @@ fn step<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: 
     if state.hop.voiced
         && let Some([sine_weights, cosine_weights]) = &weights.excitation
     {
-        product(lanes, sine_weights, (&state.sines, ()), path);
-        product(lanes, cosine_weights, (&state.cosines, ()), path);
+        product(lanes, sine_weights, [((&state.sines, ()), path)]);
+        product(lanes, cosine_weights, [((&state.cosines, ()), path)]);
     }
     if state.hop.voiced
         && let (Some(matrix), Some(period)) = (&weights.period, &mut state.period)
     {
         period.read(index, &state.past);
-        product(lanes, matrix, (&period.code_taps, ()), path);
-    }
-
-    let condition = &state.hop.condition;
-    state.pass.logits(lanes, state.sample as usize, condition, &mut state.logits);
-    if weights.frame.prior.is_some() {
-        add_prior(lanes, weights, state);
+        product(lanes, matrix, [((&period.code_taps, ()), path)]);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::voice::{
     tensor_specs,
 };
 
-use super::{Decoder, DecoderWeights, FrameInput, Isa, uniform};
+use super::{Decoder, DecoderWeights, FrameInput, HopTask, Isa, decode_hops, uniform};
 use reference::Reference;
 
 pub(super) type Tensors = HashMap<String, Vec<f32>>;
@@ -270,6 +270,63 @@ fn hop_length_and_company_do_not_matter() {
             other.decode_hop(&Frame::new(1).input(), 4, &mut [0.0; 32]);
         }
         assert_eq!(got, wanted);
+    }
+}
+
+/// Streams of two banks that begin one after another, sing other singers' frames with other seeds and end early or late:
+/// whoever sings beside a stream, it gives what it gives alone.
+#[test]
+fn streams_that_sing_together_give_what_each_gives_alone() {
+    const HOPS: usize = 6;
+    for (size, arithmetic) in
+        SIZES.iter().flat_map(|size| [(size, Arithmetic::F32), (size, Arithmetic::Int8)])
+    {
+        let config = size.config();
+        let tensors = random_tensors(&config);
+        let weights = [(); 2].map(|()| pack_in(arithmetic, &config, &tensors));
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            if isa == Isa::Scalar && size.residual > 40 {
+                continue;
+            }
+            // Four, then one alone, of one bank; two of the other; one of the first.
+            let banks = [0, 0, 0, 0, 0, 1, 1, 0];
+            let decoder = |bank: &usize| Decoder::with_isa(weights[*bank].clone(), Sampling::default(), isa);
+            let frame = |stream: usize, hop: usize| Frame::new(3 * stream + hop);
+            let alone: Vec<Vec<f32>> = banks
+                .iter()
+                .enumerate()
+                .map(|(stream, bank)| {
+                    let (mut decoder, mut sung) = (decoder(bank), vec![0.0; HOPS * size.hop]);
+                    for (hop, output) in sung.chunks_exact_mut(size.hop).enumerate() {
+                        let frame = frame(stream, hop);
+                        decoder.set_singer(&frame.singer);
+                        decoder.decode_hop(&frame.input(), stream as u64, output);
+                    }
+                    sung
+                })
+                .collect();
+
+            let mut streams: Vec<(Decoder, Vec<f32>)> =
+                banks.iter().map(|bank| (decoder(bank), vec![0.0; HOPS * size.hop])).collect();
+            for round in 0..HOPS + banks.len() {
+                // Stream s begins at round s, or together with the first four.
+                let hop_of = |stream: usize| round.checked_sub(if stream < 4 { stream / 2 } else { stream });
+                let frames: Vec<Frame> =
+                    (0..banks.len()).map(|stream| frame(stream, hop_of(stream).unwrap_or(0))).collect();
+                let inputs: Vec<FrameInput> = frames.iter().map(Frame::input).collect();
+                let mut tasks = Vec::new();
+                for (stream, (decoder, sung)) in streams.iter_mut().enumerate() {
+                    let Some(hop) = hop_of(stream).filter(|hop| *hop < HOPS) else { continue };
+                    decoder.set_singer(&frames[stream].singer);
+                    let output = &mut sung[hop * size.hop..][..size.hop];
+                    tasks.push(HopTask { decoder, frame: &inputs[stream], seed: stream as u64, output });
+                }
+                decode_hops(&mut tasks);
+            }
+            for (stream, ((_, together), alone)) in streams.iter().zip(&alone).enumerate() {
+                assert!(together == alone, "stream {stream}: {isa:?} {arithmetic:?} R = {}", size.residual);
+            }
+        }
     }
 }
 

@@ -4,16 +4,27 @@ use core::arch::x86_64::*;
 
 use super::{INDEX, LANES, Lanes, TURN, Task};
 
-/// AVX2 and FMA, two vectors of eight.
+/// AVX2 and FMA, two vectors of eight; with `VNNI` integer products are made by AVX-VNNI's instructions.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx2(());
+pub(in super::super) struct TwoOfEight<const VNNI: bool>(());
 
-impl Avx2 {
-    /// The token, if the processor has both.
+/// AVX2 and FMA.
+pub(in super::super) type Avx2 = TwoOfEight<false>;
+/// AVX2, FMA and AVX-VNNI.
+pub(in super::super) type AvxVnni = TwoOfEight<true>;
+
+impl<const VNNI: bool> TwoOfEight<VNNI> {
+    /// The token, if the processor has all of them.
     pub(in super::super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && (!VNNI || is_x86_feature_detected!("avxvnni"));
+        found.then_some(Self(()))
     }
 }
+
+/// VNNI's byte products want unsigned activations: they are stored 128 too high, as this is the byte of none.
+const UNSIGNED: i8 = i8::MIN;
 
 /// AVX-512 F, BW, VL and VNNI, one vector of sixteen.
 #[derive(Clone, Copy)]
@@ -32,7 +43,12 @@ impl Avx512 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2<T: Task>(lanes: Avx2, task: T) -> T::Output {
+fn run_avx2<T: Task>(lanes: impl Lanes, task: T) -> T::Output {
+    task.run(lanes)
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn run_avx_vnni<T: Task>(lanes: impl Lanes, task: T) -> T::Output {
     task.run(lanes)
 }
 
@@ -90,8 +106,8 @@ impl Lanes for Avx512 {
     type Quad = __m512i;
     type Pair = __m512i;
     const AHEAD: usize = 8;
-    /// The instruction wants unsigned activations: they are stored 128 too high.
-    const SILENCE: i8 = i8::MIN;
+    const STREAMS: usize = 4;
+    const SILENCE: i8 = UNSIGNED;
 
     fn run<T: Task>(self, task: T) -> T::Output {
         proven!(run_avx512(self, task))
@@ -216,16 +232,17 @@ macro_rules! halves {
     };
 }
 
-impl Lanes for Avx2 {
+impl<const VNNI: bool> Lanes for TwoOfEight<VNNI> {
     type F = [__m256; 2];
     type I = [__m256i; 2];
-    /// The activations and their magnitudes.
+    /// The activations, and without `VNNI` their magnitudes.
     type Quad = [__m256i; 2];
     type Pair = __m256i;
     const AHEAD: usize = 4;
+    const SILENCE: i8 = if VNNI { UNSIGNED } else { 0 };
 
     fn run<T: Task>(self, task: T) -> T::Output {
-        proven!(run_avx2(self, task))
+        if VNNI { proven!(run_avx_vnni(self, task)) } else { proven!(run_avx2(self, task)) }
     }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -303,7 +320,8 @@ impl Lanes for Avx2 {
         proven!({
             let words = rounded_words(value);
             let packed = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+            let stored = _mm_xor_si128(packed, _mm_set1_epi8(Self::SILENCE));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), stored);
         })
     }
     #[inline(always)]
@@ -311,14 +329,21 @@ impl Lanes for Avx2 {
         proven!(_mm256_storeu_si256(words.as_mut_ptr().cast(), rounded_words(value)))
     }
     #[inline(always)]
-    fn no_products(self, _offsets: &[i32; LANES]) -> Self::I {
-        proven!([_mm256_setzero_si256(); 2])
+    fn no_products(self, offsets: &[i32; LANES]) -> Self::I {
+        if VNNI {
+            proven!([
+                _mm256_loadu_si256(offsets.as_ptr().cast()),
+                _mm256_loadu_si256(offsets[8..].as_ptr().cast())
+            ])
+        } else {
+            proven!([_mm256_setzero_si256(); 2])
+        }
     }
     #[inline(always)]
     fn quad(self, activations: [i8; 4]) -> Self::Quad {
         proven!({
             let activations = _mm256_set1_epi32(i32::from_le_bytes(activations.map(i8::cast_unsigned)));
-            [activations, _mm256_abs_epi8(activations)]
+            [activations, if VNNI { activations } else { _mm256_abs_epi8(activations) }]
         })
     }
     #[inline(always)]
@@ -327,10 +352,14 @@ impl Lanes for Avx2 {
         for half in 0..2 {
             result[half] = proven!({
                 let weights = _mm256_loadu_si256(weights[32 * half..].as_ptr().cast());
-                // Signs go over to the weights: the instruction wants unsigned activations. Two products of at most
-                // 127 by 127 fit 16 bits.
-                let pairs = _mm256_maddubs_epi16(quad[1], _mm256_sign_epi8(weights, quad[0]));
-                _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+                if VNNI {
+                    _mm256_dpbusd_avx_epi32(sums[half], quad[0], weights)
+                } else {
+                    // Signs go over to the weights: the instruction wants unsigned activations. Two products of at
+                    // most 127 by 127 fit 16 bits.
+                    let pairs = _mm256_maddubs_epi16(quad[1], _mm256_sign_epi8(weights, quad[0]));
+                    _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+                }
             });
         }
         result
@@ -345,7 +374,11 @@ impl Lanes for Avx2 {
         for half in 0..2 {
             result[half] = proven!({
                 let weights = _mm256_loadu_si256(weights[16 * half..].as_ptr().cast());
-                _mm256_add_epi32(sums[half], _mm256_madd_epi16(weights, pair))
+                if VNNI {
+                    _mm256_dpwssd_avx_epi32(sums[half], pair, weights)
+                } else {
+                    _mm256_add_epi32(sums[half], _mm256_madd_epi16(weights, pair))
+                }
             });
         }
         result
