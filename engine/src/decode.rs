@@ -151,7 +151,7 @@ impl Decoder {
     /// # Panics
     /// If `output` or the latent is not as long as the configuration says.
     pub fn decode_hop(&mut self, frame: &FrameInput, seed: u64, output: &mut [f32]) {
-        together([&mut HopTask { decoder: self, frame, seed, output }]);
+        together([&mut HopTask { decoder: self, frame: *frame, seed, output }]);
     }
 
     /// Computes the logits of one hop of given codes, `[hop_samples, 256]`, prior included and before sharpness, each
@@ -208,7 +208,7 @@ pub struct HopTask<'a> {
     /// The stream.
     pub decoder: &'a mut Decoder,
     /// As in [`Decoder::decode_hop`].
-    pub frame: &'a FrameInput<'a>,
+    pub frame: FrameInput<'a>,
     /// The same.
     pub seed: u64,
     /// The same.
@@ -252,7 +252,7 @@ fn together<const B: usize>(hops: [&mut HopTask; B]) {
     let streams = hops.map(|hop| HopOf {
         sampling: hop.decoder.sampling,
         state: &mut hop.decoder.state,
-        frame: hop.frame,
+        frame: &hop.frame,
         seed: hop.seed,
         output: &mut *hop.output,
     });

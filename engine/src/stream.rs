@@ -10,4 +10,4 @@ mod product;
 pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
 pub use encoder::Encoder;
 pub use hub::{Hub, HubError, LatencyParts, Stream, StreamConfig, StreamMeters, StreamReport, Worker};
-pub use offline::{convert, median_f0_hz};
+pub use offline::{Batch, Conversion, convert, median_f0_hz};

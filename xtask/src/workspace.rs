@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::error::{ChoreError, Result};
 
@@ -37,6 +37,17 @@ pub fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.status().map_err(|source| ChoreError::Start { program, source })?;
     if status.success() { Ok(()) } else { Err(ChoreError::Failed { command: said(command), status }) }
+}
+
+/// Runs a command and gives what it writes to its standard output.
+pub fn answer(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stderr(Stdio::inherit()).output().map_err(|source| ChoreError::Start { program, source })?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(ChoreError::Failed { command: said(command), status: output.status }),
+    }
 }
 
 /// A command as it would be typed.

@@ -229,9 +229,8 @@ impl Figures {
         let begun = Instant::now();
         while begun.elapsed() < time || hops.len() < 8 {
             let tasks = decoders.iter_mut().zip(&mut outputs).zip(1..);
-            let mut tasks: Vec<HopTask> = tasks
-                .map(|((decoder, output), seed)| HopTask { decoder, frame: &frame, seed, output })
-                .collect();
+            let mut tasks: Vec<HopTask> =
+                tasks.map(|((decoder, output), seed)| HopTask { decoder, frame, seed, output }).collect();
             let start = Instant::now();
             decode_hops(&mut tasks);
             hops.push(start.elapsed().as_secs_f64() * 1e6 / (model.hop_samples * streams) as f64);

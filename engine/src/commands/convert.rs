@@ -1,11 +1,16 @@
 //! `falsetto convert`: takes in, takes in another singer's voice out.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
-use falsetto_engine::files::{Sound, find_sounds};
-use falsetto_engine::stream::{Settings, StreamError, convert};
+use falsetto_engine::files::{Encoding, Sound, find_sounds};
+use falsetto_engine::stream::{Batch, Conversion, Settings, StreamError};
 use falsetto_engine::voice::VoiceBank;
+use indicatif::ProgressBar;
+use parking_lot::Mutex;
 
 use super::transpose::{Fitted, Transpose};
 use super::{Outcome, open_bank, progress_bar, say};
@@ -45,6 +50,9 @@ pub struct Arguments {
     /// Do only every N-th file, counted from I (1 to N), so that N machines share a folder.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<Shard>,
+    /// Threads that convert, each up to four files side by side; as many as the processor has if it is not given.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -104,45 +112,92 @@ pub fn run(arguments: &Arguments) -> Outcome {
         seed: arguments.seed,
         ..Settings::default()
     };
-    let convert_file =
-        |input: &Path, output: &Path| convert_file(&bank, settings, arguments.transpose, input, output);
     let mut jobs = plan(&arguments.inputs, &arguments.output)?;
     if let Some(Shard { index, count }) = arguments.shard {
         jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
     }
-    if let [(input, output)] = jobs.as_slice() {
-        return convert_file(input, output).map(|heard| heard.tell());
+    let bar = (jobs.len() > 1)
+        .then(|| progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}"));
+    // One broken file must not cost a folder's worth of work.
+    let failures = convert_all(&jobs, arguments.threads, &bar, |job| {
+        Taken::open(&bank, settings, arguments.transpose, job)
+    });
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
     }
-    let bar = progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
-    let mut failed = 0;
-    for (input, output) in &jobs {
-        bar.set_message(input.display().to_string());
-        // One broken file must not cost a folder's worth of work.
-        match convert_file(input, output) {
-            Ok(heard) => bar.suspend(|| heard.tell()),
-            Err(message) => {
-                bar.suspend(|| eprintln!("falsetto: {message}"));
-                failed += 1;
-            }
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    match failed {
-        0 => Ok(()),
-        _ => Err(format!("{failed} of {} files could not be converted", jobs.len())),
+    match failures.as_slice() {
+        [] => Ok(()),
+        [message] if jobs.len() == 1 => Err(message.clone()),
+        _ => Err(format!("{} of {} files could not be converted", failures.len(), jobs.len())),
     }
 }
 
-/// Pairs of input and output file.
-fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, String> {
+/// An input file and where its conversion goes.
+struct Job {
+    input: PathBuf,
+    output: PathBuf,
+}
+
+/// Converts all jobs on several threads; tells what there is to tell of each, gives the messages of those that failed.
+fn convert_all<'a>(
+    jobs: &'a [Job],
+    threads: Option<NonZeroUsize>,
+    bar: &Option<ProgressBar>,
+    open: impl Fn(&'a Job) -> Result<(Taken<'a>, Conversion), String> + Sync,
+) -> Vec<String> {
+    let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let side_by_side = jobs.len().div_ceil(threads).min(Batch::<Taken>::MOST);
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let report = |result: Result<Heard, String>| {
+        let tell = || match &result {
+            Ok(heard) => heard.tell(),
+            // A single failure is the command's own.
+            Err(message) if jobs.len() > 1 => eprintln!("falsetto: {message}"),
+            Err(_) => {}
+        };
+        match bar {
+            Some(bar) => {
+                bar.suspend(tell);
+                bar.inc(1);
+            }
+            None => tell(),
+        }
+        failures.lock().extend(result.err());
+    };
+    let work = || {
+        let mut batch = Batch::default();
+        loop {
+            while batch.len() < side_by_side
+                && let Some(job) = jobs.get(next.fetch_add(1, Relaxed))
+            {
+                match open(job) {
+                    Ok((taken, conversion)) => batch.push(taken, conversion),
+                    Err(message) => report(Err(message)),
+                }
+            }
+            let Some((taken, sung)) = batch.finish_one() else { return };
+            report(taken.write(sung));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.min(jobs.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failures.into_inner()
+}
+
+/// What is converted, and where to.
+fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<Job>, String> {
     if let [input] = inputs
         && !input.is_dir()
         && !output.is_dir()
     {
-        return Ok(vec![(input.clone(), output.to_path_buf())]);
+        return Ok(vec![Job { input: input.clone(), output: output.to_path_buf() }]);
     }
-    let mut jobs: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut jobs: Vec<Job> = Vec::new();
     for root in inputs {
         let found = find_sounds(root).map_err(|error| error.to_string())?;
         if found.is_empty() {
@@ -156,15 +211,15 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, St
                 Path::new(input.file_name().unwrap_or_default())
             };
             let target = output.join(relative).with_extension("wav");
-            if let Some((other, _)) = jobs.iter().find(|(_, planned)| *planned == target) {
+            if let Some(other) = jobs.iter().find(|job| job.output == target) {
                 return Err(format!(
                     "{} and {} would both be written to {}; convert them one at a time",
-                    other.display(),
+                    other.input.display(),
                     input.display(),
                     target.display()
                 ));
             }
-            jobs.push((input, target));
+            jobs.push(Job { input, output: target });
         }
     }
     Ok(jobs)
@@ -206,37 +261,60 @@ fn heard(input: &Path, asked: Option<Transpose>, fitted: &Fitted) -> Heard {
     }
 }
 
-/// Converts one file; says what was found out about it.
-fn convert_file(
-    bank: &Arc<VoiceBank>,
-    settings: Settings,
-    transpose: Option<Transpose>,
-    input: &Path,
-    output: &Path,
-) -> Result<Heard, String> {
-    if same_file(input, output) {
-        return Err(format!(
-            "{} would be overwritten by its own conversion; choose another output",
-            input.display()
-        ));
+/// A file whose take is being converted.
+struct Taken<'a> {
+    job: &'a Job,
+    rate_hz: u32,
+    channels: usize,
+    encoding: Encoding,
+    heard: Heard,
+}
+
+impl<'a> Taken<'a> {
+    fn open(
+        bank: &Arc<VoiceBank>,
+        settings: Settings,
+        transpose: Option<Transpose>,
+        job: &'a Job,
+    ) -> Result<(Self, Conversion), String> {
+        let Job { input, output } = job;
+        if same_file(input, output) {
+            return Err(format!(
+                "{} would be overwritten by its own conversion; choose another output",
+                input.display()
+            ));
+        }
+        let sound = Sound::read(input).map_err(|error| error.to_string())?;
+        let named = |error: StreamError| format!("{}: {error}", input.display());
+        let take = sound.mono();
+        let fitted = transpose
+            .unwrap_or(Transpose::Octave)
+            .fit(bank, &settings, sound.rate_hz, &take)
+            .map_err(named)?;
+        let taken = Self {
+            job,
+            rate_hz: sound.rate_hz,
+            channels: sound.channels.len(),
+            encoding: sound.encoding,
+            heard: heard(input, transpose, &fitted),
+        };
+        let transpose_semitones = if transpose.is_some() { fitted.semitones } else { 0.0 };
+        let settings = Settings { transpose_semitones, ..settings };
+        Ok((taken, Conversion::new(bank, sound.rate_hz, settings, take).map_err(named)?))
     }
-    let sound = Sound::read(input).map_err(|error| error.to_string())?;
-    let named = |error: StreamError| format!("{}: {error}", input.display());
-    let take = sound.mono();
-    let fitted =
-        transpose.unwrap_or(Transpose::Octave).fit(bank, &settings, sound.rate_hz, &take).map_err(named)?;
-    let heard = heard(input, transpose, &fitted);
-    let transpose_semitones = if transpose.is_some() { fitted.semitones } else { 0.0 };
-    let settings = Settings { transpose_semitones, ..settings };
-    let sung = convert(bank, sound.rate_hz, settings, &take).map_err(named)?;
-    if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
+
+    /// Writes what was sung; says what was found out about the take.
+    fn write(self, sung: Vec<f32>) -> Result<Heard, String> {
+        let output = &self.job.output;
+        if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| format!("cannot make folder {}: {error}", folder.display()))?;
+        }
+        let channels = vec![sung; self.channels];
+        let result = Sound { rate_hz: self.rate_hz, channels, encoding: self.encoding };
+        result.write_wav(output).map_err(|error| error.to_string())?;
+        Ok(self.heard)
     }
-    let channels = vec![sung; sound.channels.len()];
-    let result = Sound { rate_hz: sound.rate_hz, channels, encoding: sound.encoding };
-    result.write_wav(output).map_err(|error| error.to_string())?;
-    Ok(heard)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

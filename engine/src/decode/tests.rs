@@ -319,7 +319,7 @@ fn streams_that_sing_together_give_what_each_gives_alone() {
                     let Some(hop) = hop_of(stream).filter(|hop| *hop < HOPS) else { continue };
                     decoder.set_singer(&frames[stream].singer);
                     let output = &mut sung[hop * size.hop..][..size.hop];
-                    tasks.push(HopTask { decoder, frame: &inputs[stream], seed: stream as u64, output });
+                    tasks.push(HopTask { decoder, frame: inputs[stream], seed: stream as u64, output });
                 }
                 decode_hops(&mut tasks);
             }

@@ -1,6 +1,8 @@
 //! The decoder's tensors, packed for the kernels.
 
-use crate::voice::{Arithmetic, ModelConfig};
+use std::sync::Arc;
+
+use crate::voice::{Arithmetic, ModelConfig, SingerInput, VoiceBank};
 
 use super::arithmetic::Single;
 use super::lanes::{Block, LANES, blocks_for, flat, flat_mut};
@@ -119,7 +121,28 @@ impl PaddedGroups {
     }
 }
 
+impl std::fmt::Debug for DecoderWeights {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DecoderWeights").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl DecoderWeights {
+    /// A bank's decoders, packed once for all that sing with it: one for each singer where singers have decoders of their
+    /// own, else one for all of them.
+    pub fn of(bank: &VoiceBank) -> &[Arc<Self>] {
+        bank.packed.get_or_init(|| {
+            let card = bank.card();
+            let own = card.model.singers == SingerInput::Decoders;
+            let decoders = 0..if own { card.singers.len() } else { 1 };
+            let pack = |singer| {
+                let tensor = |name: &str| bank.decoder_tensor(singer, name);
+                Arc::new(Self::new(&card.model, card.arithmetic, tensor))
+            };
+            decoders.map(pack).collect()
+        })
+    }
+
     /// Packs the tensors of a bank. `tensor(name)` gives a tensor of the name and size that
     /// [`crate::voice::tensor_specs`] lists for `config`, row-major. The products of the dilated layers and of the head
     /// are made in `arithmetic`, all else in `f32`.

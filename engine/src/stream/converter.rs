@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::decode::HopTask;
 use crate::voice::VoiceBank;
+pub(in crate::stream) use chain::Progress;
 use chain::{Chain, Middle};
 use networks::Networks;
 use vocoder::Vocoder;
@@ -198,6 +200,22 @@ impl Converter {
     pub fn process(&mut self, input: &[f32], output: &mut [f32]) {
         assert_eq!(input.len(), output.len(), "input and output of a block");
         self.chain.process(input, output);
+    }
+
+    /// [`process`](Self::process) in parts: goes on with a block until a hop is due, or, with false, to its end. The due hop
+    /// must be [decoded](Self::decoding) and [sung](Self::sing) before it goes on.
+    pub(super) fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
+        self.chain.advance(input, output, progress)
+    }
+
+    /// The decoder's part of the due hop, where the bank has a decoder of samples.
+    pub(super) fn decoding(&mut self) -> Option<HopTask<'_>> {
+        self.chain.decoding()
+    }
+
+    /// See [`advance`](Self::advance).
+    pub(super) fn sing(&mut self) {
+        self.chain.sing();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The training audio, read, resampled, cut into phrases and analysed into clips.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use thiserror::Error;
@@ -72,6 +73,8 @@ pub(crate) struct Clip {
     /// What is sung, as a spectrum: log-mel frames `[frames][mels]` from which the mean of all singers is subtracted, not the
     /// take's own, halved. Empty if nobody asks for it.
     pub(crate) spectrum: Vec<f32>,
+    /// The frames' spectral shapes `[frames][bins]`, once they were measured and kept.
+    pub(crate) shapes: OnceLock<Vec<f32>>,
     /// The same clip played backwards, if the recipe asks for it.
     pub(crate) reversed: Option<Box<Clip>>,
 }
@@ -378,6 +381,7 @@ impl Draft {
             frames: self.frames,
             views,
             spectrum,
+            shapes: OnceLock::new(),
             reversed: self.reversed.map(|draft| Box::new(draft.finish(recipe, mel_mean))),
         }
     }

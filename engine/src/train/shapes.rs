@@ -1,11 +1,13 @@
-//! Spectral shapes of the corpus's frames, measured when they are drawn: kept, those of an hour would fill gigabytes.
+//! Spectral shapes of the corpus's frames, measured when they are first drawn and kept as far as memory is meant for them.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::backtranslation::SungByBlends;
 use super::batch::{Batcher, Cut};
-use super::corpus::Corpus;
+use super::corpus::{Clip, Corpus};
 use crate::model::Parameters;
 use crate::model::random::Generator;
 use crate::signal::shape::shape_of;
@@ -14,6 +16,9 @@ use crate::voice::{ENVELOPE_LOWEST_F0_HZ, LOG_F0, ModelConfig};
 
 /// Frames of each singer that mean and scale are taken from.
 const SURVEYED_FRAMES: usize = 400;
+
+/// Most values that are kept, a gigabyte: 80 minutes of singing at 16 kHz in hops of 10 ms.
+const MOST_KEPT: usize = 1 << 28;
 
 /// N frames.
 pub(crate) struct ShapeBatch {
@@ -29,6 +34,36 @@ pub(crate) struct Shapes {
     hop_samples: usize,
     mean: Vec<f32>,
     scale: f32,
+    /// Values that clips keep.
+    kept: AtomicUsize,
+}
+
+/// Measures frames on one thread.
+struct Ruler {
+    world: WorldAnalyzer,
+    window: Vec<f32>,
+    frame: WorldFrame,
+    hop_samples: usize,
+}
+
+impl Ruler {
+    fn new(sample_rate_hz: u32, hop_samples: usize) -> Self {
+        let world = WorldAnalyzer::new(sample_rate_hz, ENVELOPE_LOWEST_F0_HZ);
+        let window = vec![0.0; world.window_samples()];
+        Self { world, window, frame: WorldFrame::new(sample_rate_hz, ENVELOPE_LOWEST_F0_HZ), hop_samples }
+    }
+
+    /// The shape of a clip's frame.
+    fn measure(&mut self, clip: &Clip, index: usize, shape: &mut [f32]) {
+        let frame = &clip.frames[index];
+        let centre = index * self.hop_samples + self.hop_samples / 2;
+        for (at, sample) in self.window.iter_mut().enumerate() {
+            let place = (centre + at).checked_sub(self.world.window_samples() / 2);
+            *sample = place.and_then(|place| clip.waveform.get(place)).copied().unwrap_or(0.0);
+        }
+        self.world.analyze_envelope(&self.window, frame.f0_hz, frame.voiced, &mut self.frame);
+        shape_of(&self.frame.envelope, shape);
+    }
 }
 
 impl Shapes {
@@ -42,7 +77,13 @@ impl Shapes {
     ) -> Result<Self> {
         let bins = model.envelope_bins();
         let (sample_rate_hz, hop_samples) = (model.sample_rate_hz, model.hop_samples);
-        let mut survey = Self { sample_rate_hz, hop_samples, mean: vec![0.0; bins], scale: 1.0 };
+        let mut survey = Self {
+            sample_rate_hz,
+            hop_samples,
+            mean: vec![0.0; bins],
+            scale: 1.0,
+            kept: AtomicUsize::new(0),
+        };
         let mut cuts = Vec::new();
         for singer in 0..corpus.singers.len() {
             let mut random = Generator::new(seed ^ SURVEY_SEED, singer as u64);
@@ -80,27 +121,39 @@ impl Shapes {
     /// Normalised shapes `[cuts][frames][bins]`.
     fn measure(&self, cuts: &[Cut], frames: usize) -> Vec<f32> {
         let bins = self.mean.len();
+        let ruler = || Ruler::new(self.sample_rate_hz, self.hop_samples);
         let mut shapes = vec![0.0; cuts.len() * frames * bins];
-        let tools = || {
-            let world = WorldAnalyzer::new(self.sample_rate_hz, ENVELOPE_LOWEST_F0_HZ);
-            let window = vec![0.0; world.window_samples()];
-            (world, window, WorldFrame::new(self.sample_rate_hz, ENVELOPE_LOWEST_F0_HZ))
-        };
         let rows = shapes.par_chunks_mut(bins).enumerate();
-        rows.for_each_init(tools, |(world, window, measured), (row, shape)| {
+        rows.for_each_init(ruler, |ruler, (row, shape)| {
             let cut = &cuts[row / frames];
             let index = cut.start_frame + row % frames;
-            let frame = &cut.clip.frames[index];
-            let centre = index * self.hop_samples + self.hop_samples / 2;
-            for (at, sample) in window.iter_mut().enumerate() {
-                let place = (centre + at).checked_sub(world.window_samples() / 2);
-                *sample = place.and_then(|place| cut.clip.waveform.get(place)).copied().unwrap_or(0.0);
+            match cut.clip.shapes.get() {
+                Some(kept) => shape.copy_from_slice(&kept[index * bins..][..bins]),
+                None => ruler.measure(cut.clip, index, shape),
             }
-            world.analyze(window, frame.f0_hz, frame.voiced, measured);
-            shape_of(&measured.envelope, shape);
             shape.iter_mut().zip(&self.mean).for_each(|(shape, mean)| *shape = (*shape - mean) / self.scale);
         });
         shapes
+    }
+
+    /// Measures the whole clips of the cuts, as far as there is room to keep them.
+    fn keep(&self, cuts: &[Cut]) {
+        let bins = self.mean.len();
+        let ruler = || Ruler::new(self.sample_rate_hz, self.hop_samples);
+        cuts.par_iter().for_each_init(ruler, |ruler, cut| {
+            let values = cut.clip.frames.len() * bins;
+            if self.kept.load(Relaxed) + values > MOST_KEPT {
+                return;
+            }
+            cut.clip.shapes.get_or_init(|| {
+                self.kept.fetch_add(values, Relaxed);
+                let mut shapes = vec![0.0; values];
+                for (index, shape) in shapes.chunks_exact_mut(bins).enumerate() {
+                    ruler.measure(cut.clip, index, shape);
+                }
+                shapes
+            });
+        });
     }
 }
 
@@ -126,6 +179,8 @@ impl Batcher<'_> {
     pub(crate) fn shapes(&self, seed: u64, step: u64, shapes: &Shapes) -> Result<ShapeBatch> {
         let training = &self.recipe.training;
         let nobody = SungByBlends::default();
-        shapes.batch(&self.draw(seed, step, training.batch, &nobody), training.segment_frames)
+        let cuts = self.draw(seed, step, training.batch, &nobody);
+        shapes.keep(&cuts);
+        shapes.batch(&cuts, training.segment_frames)
     }
 }

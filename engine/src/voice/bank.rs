@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::card::{Card, FORMAT_VERSION, Singer};
 use super::container::{self, Element, Entry};
 use super::tensors::{EMBEDDING, TensorSpec, decoder_tensor_name, tensor_specs};
+use crate::decode::DecoderWeights;
 
 /// Name of the bank that is built in.
 pub const DEFAULT_BANK_NAME: &str = "default";
@@ -35,6 +36,8 @@ pub struct VoiceBank {
     card: Card,
     tensors: BTreeMap<String, Vec<f32>>,
     content_hash: String,
+    /// See [`DecoderWeights::of`].
+    pub(crate) packed: OnceLock<Box<[Arc<DecoderWeights>]>>,
 }
 
 /// Why a bank was refused or could not be read or written.
@@ -192,7 +195,7 @@ impl VoiceBank {
                 });
             }
         }
-        let mut bank = Self { card, tensors, content_hash: String::new() };
+        let mut bank = Self { card, tensors, content_hash: String::new(), packed: OnceLock::new() };
         let mut hasher = Sha256::new();
         let mut bytes = 0;
         bank.write_to(&mut |part| {

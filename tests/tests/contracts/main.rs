@@ -6,6 +6,7 @@ mod bench;
 mod bounce;
 mod common;
 mod family;
+mod folder;
 mod hostile;
 mod judge;
 mod latency;

@@ -46,25 +46,39 @@ impl WorldAnalyzer {
     /// analyzer's lowest and 1100 Hz. A shorter window is filled up with zeros. `frame` gets the F0 as it was used, 0
     /// while unvoiced.
     pub fn analyze(&mut self, window: &[f32], f0_hz: f32, voiced: bool, frame: &mut WorldFrame) {
+        let f0 = self.analyze_envelope(window, f0_hz, voiced, frame);
+        match f0 {
+            Some(f0_hz) => self
+                .aperiodicity
+                .estimate(&sound(&self.samples, f0_hz, self.rate_hz), &mut frame.aperiodicity),
+            None => frame.aperiodicity.fill(0.0),
+        }
+        frame.voiced = f0.is_some();
+        frame.f0_hz = f0.unwrap_or(0.0) as f32;
+    }
+
+    /// The same without all but the envelope, which takes a part of the time; gives the F0 as it was used, none while
+    /// unvoiced.
+    pub(crate) fn analyze_envelope(
+        &mut self,
+        window: &[f32],
+        f0_hz: f32,
+        voiced: bool,
+        frame: &mut WorldFrame,
+    ) -> Option<f64> {
         self.samples.fill(0.0);
         for (slot, x) in self.samples.iter_mut().zip(window) {
             *slot = if x.is_finite() { f64::from(*x).clamp(-LOUDEST, LOUDEST) } else { 0.0 };
         }
-        let voiced = voiced && f0_hz.is_finite();
-        let f0 = if voiced {
-            f64::from(f0_hz).clamp(self.lowest_f0_hz, f64::from(MAX_F0_HZ))
-        } else {
-            UNVOICED_F0_HZ
-        };
-        let centre = self.samples.len() / 2;
-        let sound = Sound { samples: &self.samples, centre, f0_hz: f0, rate_hz: self.rate_hz };
+        let f0 = (voiced && f0_hz.is_finite())
+            .then(|| f64::from(f0_hz).clamp(self.lowest_f0_hz, f64::from(MAX_F0_HZ)));
+        let sound = sound(&self.samples, f0.unwrap_or(UNVOICED_F0_HZ), self.rate_hz);
         self.envelope.estimate(&sound, &mut frame.envelope);
-        if voiced {
-            self.aperiodicity.estimate(&sound, &mut frame.aperiodicity);
-        } else {
-            frame.aperiodicity.fill(0.0);
-        }
-        frame.voiced = voiced;
-        frame.f0_hz = if voiced { f0 as f32 } else { 0.0 };
+        f0
     }
+}
+
+/// The sound around the middle sample.
+fn sound(samples: &[f64], f0_hz: f64, rate_hz: f64) -> Sound<'_> {
+    Sound { samples, centre: samples.len() / 2, f0_hz, rate_hz }
 }

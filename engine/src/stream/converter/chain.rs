@@ -1,9 +1,12 @@
 //! Everything around the middle: rates, hops, settings in time, and the queue that makes the latency constant.
 
+use std::ops::Range;
+
 use super::air::Air;
 use super::queue::Queue;
 use super::timeline::Timeline;
 use super::{Settings, StageDelay};
+use crate::decode::{HopTask, decode_hops};
 use crate::signal::resample::Resampler;
 
 /// Samples of the host that are handled in one go.
@@ -33,9 +36,16 @@ pub(super) trait Middle {
 
     fn reset(&mut self);
 
-    /// Takes a hop; gives the hop of `look_ahead_hops` before, made with `settings`. False and nothing before the
-    /// start.
-    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool;
+    /// Takes a hop; the hop of `look_ahead_hops` before, made with `settings`, is then due. False before the start.
+    fn hear(&mut self, hop: &[f32], settings: Settings) -> bool;
+
+    /// The decoder's part of the due hop, where a decoder of samples has one; whoever asks must have it made.
+    fn decoding(&mut self) -> Option<HopTask<'_>> {
+        None
+    }
+
+    /// Gives the due hop, its decoder's part made.
+    fn sing(&mut self, output: &mut [f32]);
 }
 
 impl<M: Middle + ?Sized> Middle for Box<M> {
@@ -51,9 +61,25 @@ impl<M: Middle + ?Sized> Middle for Box<M> {
         (**self).reset();
     }
 
-    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
-        (**self).push(hop, settings, output)
+    fn hear(&mut self, hop: &[f32], settings: Settings) -> bool {
+        (**self).hear(hop, settings)
     }
+
+    fn decoding(&mut self) -> Option<HopTask<'_>> {
+        (**self).decoding()
+    }
+
+    fn sing(&mut self, output: &mut [f32]) {
+        (**self).sing(output);
+    }
+}
+
+/// How far a block has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Samples that are done with, and those after them that were taken in.
+    done: usize,
+    taken: usize,
 }
 
 pub(super) struct Chain<M> {
@@ -74,6 +100,10 @@ pub(super) struct Chain<M> {
     hop_out: Box<[f32]>,
     host_piece: Box<[f32]>,
     model_piece: Box<[f32]>,
+    /// Of the piece at the model's rate, what no hop has yet.
+    unheard: Range<usize>,
+    /// The due hop's share of air.
+    air_share: f32,
     host_hop: Box<[f32]>,
     queue: Queue,
     latency_samples: usize,
@@ -123,6 +153,8 @@ impl<M: Middle> Chain<M> {
             hop_out: vec![0.0; hop_samples].into(),
             host_piece,
             model_piece,
+            unheard: 0..0,
+            air_share: settings.air,
             host_hop,
             latency_samples,
         };
@@ -147,6 +179,7 @@ impl<M: Middle> Chain<M> {
         self.position = 0;
         self.hops = 0;
         self.hop_filled = 0;
+        self.unheard = 0..0;
         self.queue.reset(self.latency_samples);
     }
 
@@ -155,14 +188,46 @@ impl<M: Middle> Chain<M> {
     }
 
     pub fn process(&mut self, input: &[f32], output: &mut [f32]) {
-        for (input, output) in input.chunks(PIECE_SAMPLES).zip(output.chunks_mut(PIECE_SAMPLES)) {
-            self.process_piece(input);
-            self.queue.pop(output);
-            output.iter_mut().for_each(|sample| *sample = limit(*sample));
+        let mut progress = Progress::default();
+        while self.advance(input, output, &mut progress) {
+            if let Some(hop) = self.middle.decoding() {
+                decode_hops(&mut [hop]);
+            }
+            self.sing();
         }
     }
 
-    fn process_piece(&mut self, input: &[f32]) {
+    /// Goes on with a block until a hop is due, or, with false, to its end. The due hop must be [decoded](Self::decoding)
+    /// and [sung](Self::sing) before it goes on.
+    pub fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
+        loop {
+            if progress.taken == 0 {
+                let rest = &input[progress.done..];
+                if rest.is_empty() {
+                    return false;
+                }
+                progress.taken = rest.len().min(PIECE_SAMPLES);
+                self.take(&rest[..progress.taken]);
+            }
+            while !self.unheard.is_empty() {
+                if self.fill_hop() && self.hear() {
+                    return true;
+                }
+            }
+            let output = &mut output[progress.done..][..progress.taken];
+            self.queue.pop(output);
+            output.iter_mut().for_each(|sample| *sample = limit(*sample));
+            progress.done += progress.taken;
+            progress.taken = 0;
+        }
+    }
+
+    pub fn decoding(&mut self) -> Option<HopTask<'_>> {
+        self.middle.decoding()
+    }
+
+    /// Takes a piece in, at the model's rate.
+    fn take(&mut self, input: &[f32]) {
         let piece = &mut self.host_piece[..input.len()];
         for (sample, input) in piece.iter_mut().zip(input) {
             *sample = if input.is_finite() { input.clamp(-MAX_INPUT, MAX_INPUT) } else { 0.0 };
@@ -174,35 +239,40 @@ impl<M: Middle> Chain<M> {
             self.model_piece[count] = sample;
             count += 1;
         });
-        let mut begin = 0;
-        while begin < count {
-            let part = (count - begin).min(self.hop.len() - self.hop_filled);
-            self.hop[self.hop_filled..][..part].copy_from_slice(&self.model_piece[begin..][..part]);
-            self.hop_filled += part;
-            begin += part;
-            if self.hop_filled == self.hop.len() {
-                self.hop_filled = 0;
-                self.process_hop();
-            }
-        }
+        self.unheard = 0..count;
     }
 
-    fn process_hop(&mut self) {
+    /// Moves what is unheard into the hop; whether it is full.
+    fn fill_hop(&mut self) -> bool {
+        let part = self.unheard.len().min(self.hop.len() - self.hop_filled);
+        self.hop[self.hop_filled..][..part].copy_from_slice(&self.model_piece[self.unheard.start..][..part]);
+        self.hop_filled += part;
+        self.unheard.start += part;
+        self.hop_filled == self.hop.len()
+    }
+
+    /// Hears the full hop; whether one is due.
+    fn hear(&mut self) -> bool {
+        self.hop_filled = 0;
         let hop = self.hops.saturating_sub(self.middle.look_ahead_hops() as u64);
         let settings = self.timeline.at(hop);
-        let is_due = self.middle.push(&self.hop, settings, &mut self.hop_out);
+        self.air_share = settings.air;
         self.air.hear_hop(&self.hop);
         self.hops += 1;
-        if is_due {
-            let mut count = 0;
-            self.up.push(&self.hop_out, |sample| {
-                self.host_hop[count] = sample;
-                count += 1;
-            });
-            let sung = &mut self.host_hop[..count];
-            self.air.add(settings.air, sung);
-            self.queue.push(sung);
-        }
+        self.middle.hear(&self.hop, settings)
+    }
+
+    /// Puts the due hop into the queue.
+    pub fn sing(&mut self) {
+        self.middle.sing(&mut self.hop_out);
+        let mut count = 0;
+        self.up.push(&self.hop_out, |sample| {
+            self.host_hop[count] = sample;
+            count += 1;
+        });
+        let sung = &mut self.host_hop[..count];
+        self.air.add(self.air_share, sung);
+        self.queue.push(sung);
     }
 }
 

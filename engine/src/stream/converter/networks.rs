@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Settings;
 use super::chain::Middle;
 use super::delay::Delay;
-use crate::decode::{Decoder, DecoderWeights, FrameInput};
+use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask};
 use crate::signal::analysis::Analyzer;
 use crate::signal::comb::Comb;
 use crate::signal::emphasis::DeEmphasis;
@@ -13,7 +13,7 @@ use crate::signal::loudness::{LOUDNESS_FLOOR, mean_square};
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::stream::Encoder;
-use crate::voice::{EncoderConfig, SingerInput, VoiceBank};
+use crate::voice::{EncoderConfig, VoiceBank};
 
 /// Analysis, encoder and decoder. All read the same hops but know about them at different times, so what is early waits.
 pub(super) struct Networks {
@@ -22,14 +22,14 @@ pub(super) struct Networks {
     encoder: Encoder,
     reads_mel: bool,
     decoder: Decoder,
-    /// Each singer's network, where singers have their own; else the one of all.
-    weights: Vec<Arc<DecoderWeights>>,
+    /// The decoder's part of the due hop, before de-emphasis.
+    sung: Box<[f32]>,
     de_emphasis: DeEmphasis,
     /// None where the decoder is not told F0, so that nobody knows what it sings at.
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
     settings: Settings,
-    /// Which of `weights` sings.
+    /// Which of [`DecoderWeights::of`] sings.
     singing: usize,
     /// The singer's embedding as it was last set.
     embedding: Box<[f32]>,
@@ -66,14 +66,7 @@ impl Networks {
         let mel_mean = reads_mel.then(|| bank.tensor("encoder.mel_mean"));
         let analyzer = Analyzer::new(model, mel_mean);
         let encoder = Encoder::new(model, |name| bank.tensor(name));
-        let networks = if model.singers == SingerInput::Decoders { card.singers.len() } else { 1 };
-        let weights: Vec<Arc<DecoderWeights>> = (0..networks)
-            .map(|singer| {
-                let tensor = |name: &str| bank.decoder_tensor(singer, name);
-                Arc::new(DecoderWeights::new(model, card.arithmetic, tensor))
-            })
-            .collect();
-        let decoder = Decoder::new(Arc::clone(&weights[0]), card.sampling);
+        let decoder = Decoder::new(Arc::clone(&DecoderWeights::of(bank)[0]), card.sampling);
 
         // Mel frames are analysed, then encoded; waveform encoders work beside the analysis.
         let analysis_hops = analyzer.look_ahead_hops();
@@ -87,7 +80,7 @@ impl Networks {
             encoder,
             reads_mel,
             decoder,
-            weights,
+            sung: vec![0.0; model.hop_samples].into(),
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
             comb: (model.condition.f0 && comb > 0.0)
@@ -114,9 +107,10 @@ impl Networks {
     }
 
     fn apply(&mut self, settings: Settings) {
-        if self.weights.len() > 1 && settings.sole_singer() != self.singing {
+        let weights = DecoderWeights::of(&self.bank);
+        if weights.len() > 1 && settings.sole_singer() != self.singing {
             self.singing = settings.sole_singer();
-            self.decoder.set_weights(&self.weights[self.singing]);
+            self.decoder.set_weights(&weights[self.singing]);
         }
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
@@ -163,7 +157,7 @@ impl Middle for Networks {
         self.hops = 0;
     }
 
-    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
+    fn hear(&mut self, hop: &[f32], settings: Settings) -> bool {
         let frame = self.analyzer.push(hop);
         if let Some(frame) = frame {
             if frame.voiced {
@@ -198,18 +192,26 @@ impl Middle for Networks {
         if settings != self.settings {
             self.apply(settings);
         }
+        true
+    }
+
+    fn decoding(&mut self) -> Option<HopTask<'_>> {
+        Some(HopTask {
+            frame: frame_input(&self.features, &self.latents, self.pitch_factor, self.bank.card().loudest),
+            decoder: &mut self.decoder,
+            seed: self.settings.seed,
+            output: &mut self.sung,
+        })
+    }
+
+    fn sing(&mut self, output: &mut [f32]) {
+        output.copy_from_slice(&self.sung);
+        let frame = frame_input(&self.features, &self.latents, self.pitch_factor, self.bank.card().loudest);
         let features = self.features.oldest();
-        let frame = FrameInput {
-            latent: self.latents.oldest(),
-            f0_hz: features.f0_hz * self.pitch_factor,
-            voiced: features.voiced,
-            loudness: features.loudness.min(self.bank.card().loudest),
-        };
         // A loudness is two thirds of the logarithm of an amplitude.
         let excess = (1.5 * (features.loudness - frame.loudness)).exp();
         let silence =
             (features.loudness <= LOUDNESS_FLOOR && self.follows_level).then_some(features.mean_square);
-        self.decoder.decode_hop(&frame, self.settings.seed, output);
         let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
         let square = mean_square(output);
@@ -227,7 +229,22 @@ impl Middle for Networks {
             (REST_SHARE * take_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0)
         });
         self.amplify(output, excess * hush);
-        true
+    }
+}
+
+/// What the decoder is told of the due hop.
+fn frame_input<'a>(
+    features: &Delay<Features>,
+    latents: &'a Delay<Box<[f32]>>,
+    pitch_factor: f32,
+    loudest: f32,
+) -> FrameInput<'a> {
+    let features = features.oldest();
+    FrameInput {
+        latent: latents.oldest(),
+        f0_hz: features.f0_hz * pitch_factor,
+        voiced: features.voiced,
+        loudness: features.loudness.min(loudest),
     }
 }
 

@@ -11,11 +11,12 @@ const HOP: usize = 160;
 struct PassThrough {
     stages: [(&'static str, usize); 1],
     hops: std::collections::VecDeque<Vec<f32>>,
+    settings: Settings,
 }
 
 impl PassThrough {
     fn chain(look_ahead_hops: usize, host_rate_hz: u32, settings: Settings) -> Chain<Self> {
-        let middle = Self { stages: [("look-ahead", look_ahead_hops)], hops: Default::default() };
+        let middle = Self { stages: [("look-ahead", look_ahead_hops)], hops: Default::default(), settings };
         Chain::new(middle, MODEL_RATE_HZ, HOP, host_rate_hz, settings)
     }
 }
@@ -29,16 +30,16 @@ impl Middle for PassThrough {
         self.hops.clear();
     }
 
-    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
+    fn hear(&mut self, hop: &[f32], settings: Settings) -> bool {
         self.hops.push_back(hop.to_vec());
-        if self.hops.len() <= self.stages[0].1 {
-            return false;
+        self.settings = settings;
+        self.hops.len() > self.stages[0].1
+    }
+
+    fn sing(&mut self, output: &mut [f32]) {
+        for (output, hop) in output.iter_mut().zip(self.hops.pop_front().unwrap()) {
+            *output = hop + self.settings.transpose_semitones;
         }
-        let Some(hop) = self.hops.pop_front() else { return false };
-        for (output, hop) in output.iter_mut().zip(hop) {
-            *output = hop + settings.transpose_semitones;
-        }
-        true
     }
 }
 

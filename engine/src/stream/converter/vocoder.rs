@@ -48,6 +48,8 @@ pub(super) struct Vocoder {
     shape_scale: f32,
     /// What the synthesizer is early by, so that what is sung comes out in whole hops.
     waiting: Box<[f32]>,
+    /// The due hop.
+    sung: Box<[f32]>,
 }
 
 impl Vocoder {
@@ -89,6 +91,7 @@ impl Vocoder {
             shape_mean: bank.tensor("envelope.mean").into(),
             shape_scale: bank.tensor("envelope.scale")[0],
             waiting: vec![0.0; synthesis_hops * hop - synthesizer.delay_samples()].into(),
+            sung: vec![0.0; hop].into(),
             analyzer,
             world,
             synthesizer,
@@ -126,6 +129,27 @@ impl Vocoder {
         }
         envelope_of(&self.shape, mean_power, &mut self.frame.envelope);
     }
+
+    /// Sings the frame whose centre lies there in the history.
+    fn synthesise(&mut self, centre: usize) {
+        let (f0_hz, voiced) = *self.pitches.oldest();
+        let window = self.world.window_samples();
+        let around = &self.history[centre - window / 2..][..window];
+        self.world.analyze(around, f0_hz, voiced, &mut self.frame);
+        self.convert_envelope();
+        if voiced {
+            let transposed = f0_hz * self.pitch_factor;
+            self.frame.f0_hz = match &mut self.f0_map {
+                Some(map) => map.map(transposed, self.singer_f0),
+                None => transposed,
+            };
+        }
+        self.synthesizer.push(&self.frame, &mut self.sung);
+        // The rest of a hop waits for the next.
+        let kept = self.waiting.len();
+        self.sung.rotate_right(kept);
+        self.waiting.swap_with_slice(&mut self.sung[..kept]);
+    }
 }
 
 impl Middle for Vocoder {
@@ -150,7 +174,7 @@ impl Middle for Vocoder {
         self.waiting.fill(0.0);
     }
 
-    fn push(&mut self, hop: &[f32], settings: Settings, output: &mut [f32]) -> bool {
+    fn hear(&mut self, hop: &[f32], settings: Settings) -> bool {
         self.history.copy_within(hop.len().., 0);
         let newest = self.history.len() - hop.len();
         self.history[newest..].copy_from_slice(hop);
@@ -168,25 +192,12 @@ impl Middle for Vocoder {
         if settings != self.settings {
             self.apply(settings);
         }
-        let (f0_hz, voiced) = *self.pitches.oldest();
-        let centre = newest - look_ahead_hops * hop.len() + hop.len() / 2;
-        let window = self.world.window_samples();
-        let around = &self.history[centre - window / 2..][..window];
-        self.world.analyze(around, f0_hz, voiced, &mut self.frame);
-        self.convert_envelope();
-        if voiced {
-            let transposed = f0_hz * self.pitch_factor;
-            self.frame.f0_hz = match &mut self.f0_map {
-                Some(map) => map.map(transposed, self.singer_f0),
-                None => transposed,
-            };
-        }
-        self.synthesizer.push(&self.frame, output);
-        // The rest of a hop waits for the next.
-        let kept = self.waiting.len();
-        output.rotate_right(kept);
-        self.waiting.swap_with_slice(&mut output[..kept]);
+        self.synthesise(newest - look_ahead_hops * hop.len() + hop.len() / 2);
         // Before the first whole hop there is nothing.
         self.hops > self.look_ahead_hops()
+    }
+
+    fn sing(&mut self, output: &mut [f32]) {
+        output.copy_from_slice(&self.sung);
     }
 }
