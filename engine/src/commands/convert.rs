@@ -116,8 +116,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(Shard { index, count }) = arguments.shard {
         jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
     }
-    let bar = (jobs.len() > 1)
-        .then(|| progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}"));
+    let bar =
+        (jobs.len() > 1).then(|| progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta}"));
     // One broken file must not cost a folder's worth of work.
     let failures = convert_all(&jobs, arguments.threads, &bar, |job| {
         Taken::open(&bank, settings, arguments.transpose, job)

@@ -13,7 +13,7 @@ use super::corpus::Corpus;
 use super::error::TrainError;
 use super::recipe::{BacktranslationConfig, Recipe};
 use crate::model::random::Generator;
-use crate::stream::{Settings, convert};
+use crate::stream::{Batch, Conversion, Settings};
 use crate::voice::VoiceBank;
 
 /// Keeps the draws of a round apart from those of the steps.
@@ -36,6 +36,38 @@ struct Order {
     seed: u64,
 }
 
+/// What the encoder hears of each order's clip when the blend has sung it; nothing of those that are left when it is
+/// asked to stop.
+fn sing_side_by_side(
+    orders: &[Order],
+    recipe: &Recipe,
+    corpus: &Corpus,
+    bank: &Arc<VoiceBank>,
+    stop: &AtomicBool,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let clip = |order: &Order| &corpus.training[order.singer][order.place];
+    let mut batch = Batch::default();
+    for (index, order) in orders.iter().enumerate() {
+        let settings = Settings {
+            singer: order.singer,
+            second_singer: order.other,
+            blend: order.alpha,
+            seed: order.seed,
+            transpose_semitones: order.transpose_semitones,
+            ..Settings::default()
+        };
+        let take = clip(order).waveform.clone();
+        batch.push(index, Conversion::new(bank, recipe.model.sample_rate_hz, settings, take)?);
+    }
+    let mut heard = vec![Vec::new(); orders.len()];
+    while !stop.load(Ordering::Relaxed)
+        && let Some((index, sung)) = batch.finish_one()
+    {
+        heard[index] = clip(&orders[index]).heard_as(sung, recipe, &corpus.mel_mean);
+    }
+    Ok(heard)
+}
+
 impl SungByBlends {
     /// Has `bank` sing some clips of every singer. A function of the recipe's seed, the round and the bank;
     /// `None` if it was asked to stop meanwhile.
@@ -44,7 +76,7 @@ impl SungByBlends {
         round: u64,
         recipe: &Recipe,
         corpus: &Corpus,
-        bank: &VoiceBank,
+        bank: &Arc<VoiceBank>,
         stop: &AtomicBool,
     ) -> Result<Option<Self>, TrainError> {
         let mut random = Generator::new(recipe.training.seed ^ ROUND_SEED, round);
@@ -63,23 +95,12 @@ impl SungByBlends {
                 }
             })
             .collect();
+        let side_by_side = orders.len().div_ceil(rayon::current_num_threads()).clamp(1, Batch::<usize>::MOST);
         let heard: Vec<Vec<f32>> = orders
-            .par_iter()
-            .map(|order| {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(Vec::new());
-                }
-                let blend = bank.blend(&[(order.singer, 1.0 - order.alpha), (order.other, order.alpha)])?;
-                let settings = Settings {
-                    seed: order.seed,
-                    transpose_semitones: order.transpose_semitones,
-                    ..Settings::default()
-                };
-                let clip = &corpus.training[order.singer][order.place];
-                let sung = convert(&Arc::new(blend), recipe.model.sample_rate_hz, settings, &clip.waveform)?;
-                Ok(clip.heard_as(sung, recipe, &corpus.mel_mean))
-            })
-            .collect::<Result<_, TrainError>>()?;
+            .par_chunks(side_by_side)
+            .map(|orders| sing_side_by_side(orders, recipe, corpus, bank, stop))
+            .collect::<Result<Vec<_>, TrainError>>()?
+            .concat();
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }

@@ -195,7 +195,7 @@ impl<'a> Trainer<'a> {
         weights: BTreeMap<String, Vec<f32>>,
         stop: &AtomicBool,
     ) -> Result<Option<Round>, TrainError> {
-        let bank = VoiceBank::new(self.card(), weights.clone())?;
+        let bank = Arc::new(VoiceBank::new(self.card(), weights.clone())?);
         let sung = SungByBlends::sing(config, number, self.recipe, self.corpus, &bank, stop)?;
         Ok(sung.map(|sung| Round { number, weights, sung }))
     }
