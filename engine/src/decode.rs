@@ -1,7 +1,8 @@
 //! The cached-activation decoder: queues, packed weights, one numeric specification.
 //!
 //! The WaveNet makes one sample a step. Each dilated layer keeps its last inputs in a queue (van den Oord et al. 2016;
-//! Paine et al., "Fast Wavenet Generation Algorithm", 2016), so a step costs one pass over the weights.
+//! Paine et al., "Fast Wavenet Generation Algorithm", 2016), so a step costs one pass over the weights. Streams that sing with
+//! the same weights may share the pass ([`decode_hops`]); what a stream sings does not depend on its company.
 //!
 //! # Numeric specification
 //! Sampling feeds on itself: one bit of difference becomes another take. So the arithmetic is stated, and every

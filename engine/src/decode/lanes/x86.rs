@@ -23,7 +23,7 @@ impl<const VNNI: bool> TwoOfEight<VNNI> {
     }
 }
 
-/// VNNI's byte products want unsigned activations: they are stored 128 too high, as this is the byte of none.
+/// An activation of 0 where byte products take unsigned activations, as VNNI's do: all are stored 128 too high.
 const UNSIGNED: i8 = i8::MIN;
 
 /// AVX-512 F, BW, VL and VNNI, one vector of sixteen.
