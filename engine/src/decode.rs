@@ -204,6 +204,9 @@ impl Decoder {
     }
 }
 
+/// Streams beyond which a pass over the weights is not shared, on any instruction set.
+pub const MOST_TOGETHER: usize = 4;
+
 /// One of several streams' hops.
 pub struct HopTask<'a> {
     /// The stream.
@@ -225,7 +228,7 @@ pub fn decode_hops(hops: &mut [HopTask]) {
     let mut hops = hops;
     while !hops.is_empty() {
         let fits = |count: &usize| hops.len() >= *count && are_alike(&hops[..*count]);
-        let (group, rest) = hops.split_at_mut([4, 2].into_iter().find(fits).unwrap_or(1));
+        let (group, rest) = hops.split_at_mut([MOST_TOGETHER, 2].into_iter().find(fits).unwrap_or(1));
         match group {
             [a, b, c, d] => together([a, b, c, d]),
             [a, b] => together([a, b]),

@@ -13,8 +13,8 @@ const OURS: &str = "falsetto int8";
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Turns of each; the least of all counts.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Also write the figures to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         command
     };
     let mut figures = Figures::default();
-    for round in 1..=arguments.rounds.max(1) {
+    for round in 1..=arguments.rounds {
         println!("round {round}");
         figures.add(&answer(&mut bench(&[]))?);
         figures.add(&answer(&mut torch())?);

@@ -268,8 +268,7 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
     let reads_mel = matches!(model.encoder, EncoderConfig::Mel { .. });
     let mut analyzer = Analyzer::new(model, reads_mel.then(|| bank.tensor("encoder.mel_mean")));
     let mut encoder = Encoder::new(model, |name| bank.tensor(name));
-    let weights = Arc::new(DecoderWeights::new(model, card.arithmetic, |name| bank.decoder_tensor(0, name)));
-    let mut decoder = Decoder::new(weights, card.sampling);
+    let mut decoder = Decoder::new(Arc::clone(&DecoderWeights::of(bank)[0]), card.sampling);
     decoder.set_singer(bank.singer_embedding(0));
     let mut down = Resampler::new(HOST_RATE_HZ, model.sample_rate_hz);
     let mut up = Resampler::new(model.sample_rate_hz, HOST_RATE_HZ);

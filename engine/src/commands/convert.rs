@@ -116,15 +116,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(Shard { index, count }) = arguments.shard {
         jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
     }
-    let bar =
-        (jobs.len() > 1).then(|| progress_bar(jobs.len() as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta}"));
+    let bar = match jobs.len() {
+        0 | 1 => ProgressBar::hidden(),
+        files => progress_bar(files as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta}"),
+    };
     // One broken file must not cost a folder's worth of work.
     let failures = convert_all(&jobs, arguments.threads, &bar, |job| {
         Taken::open(&bank, settings, arguments.transpose, job)
     });
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
     match failures.as_slice() {
         [] => Ok(()),
         [message] if jobs.len() == 1 => Err(message.clone()),
@@ -142,7 +142,7 @@ struct Job {
 fn convert_all<'a>(
     jobs: &'a [Job],
     threads: Option<NonZeroUsize>,
-    bar: &Option<ProgressBar>,
+    bar: &ProgressBar,
     open: impl Fn(&'a Job) -> Result<(Taken<'a>, Conversion), String> + Sync,
 ) -> Vec<String> {
     let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
@@ -150,19 +150,13 @@ fn convert_all<'a>(
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let report = |result: Result<Heard, String>| {
-        let tell = || match &result {
+        bar.suspend(|| match &result {
             Ok(heard) => heard.tell(),
             // A single failure is the command's own.
             Err(message) if jobs.len() > 1 => eprintln!("falsetto: {message}"),
             Err(_) => {}
-        };
-        match bar {
-            Some(bar) => {
-                bar.suspend(tell);
-                bar.inc(1);
-            }
-            None => tell(),
-        }
+        });
+        bar.inc(1);
         failures.lock().extend(result.err());
     };
     let work = || {

@@ -186,7 +186,7 @@ pub(super) struct Int8;
 /// The bytes of sixteen outputs for four inputs, an output's four side by side.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-pub(super) struct ByteCell([i8; 4 * LANES]);
+pub(super) struct ByteCell(pub(super) [i8; 4 * LANES]);
 
 /// Sixteen activations, as [`Lanes::store_bytes`] writes them.
 #[repr(C, align(16))]

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::Isa;
+use super::arithmetic::ByteCell;
 use super::lanes::{Block, LANES, Lanes, Task};
 use crate::voice::Arithmetic;
 
@@ -54,15 +55,10 @@ fn floats<L: Lanes, const N: usize>(lanes: L) -> f64 {
     (ROUNDS * CELLS * N * LANES) as f64 / seconds
 }
 
-/// The weights of sixteen outputs for four inputs, on a cache line of their own as a matrix's are.
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-struct Line([i8; 4 * LANES]);
-
 #[inline(always)]
 fn bytes<L: Lanes, const N: usize>(lanes: L) -> f64 {
     // Every product has weights of its own: equal ones would be multiplied only once.
-    let cells = black_box([[Line([3; 4 * LANES]); N]; CELLS]);
+    let cells = black_box([[ByteCell([3; 4 * LANES]); N]; CELLS]);
     let mut sums = [lanes.no_products(&black_box([0; LANES])); N];
     let start = Instant::now();
     for round in 0..ROUNDS {

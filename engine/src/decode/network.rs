@@ -77,6 +77,11 @@ impl<A: Arithmetic> Layer<A> {
     fn is_ahead(&self) -> bool {
         self.dilation >= 4
     }
+
+    /// Samples that such a pass serves.
+    fn samples_ahead<L: Lanes>(&self) -> usize {
+        if self.is_ahead() { L::AHEAD.min(self.dilation) } else { 1 }
+    }
 }
 
 impl<A: Arithmetic> Network<A> {
@@ -274,14 +279,14 @@ impl<A: Arithmetic> Network<A> {
             turn.pass.paths[residual..].copy_from_slice(&self.skip_bias);
         }
         for (index, layer) in self.layers.iter().enumerate() {
-            let delayed = delayed_taps(lanes, layer, index, &mut turns);
+            delayed_taps(lanes, layer, index, &mut turns);
+            let ahead = layer.samples_ahead::<L>();
             let slot = |time: usize| time & (layer.dilation - 1);
             for Turn { pass, time, .. } in &mut turns {
                 pass.queues[index].ring.put(lanes, slot(*time), &pass.paths[..residual], None);
             }
-            let mut places = delayed.into_iter();
             let gates = turns.each_mut().map(|turn| {
-                let delayed = places.next().unwrap_or_default();
+                let delayed = since_pass(turn.time, index, ahead) * gate_blocks;
                 let queue = &turn.pass.queues[index];
                 Gates {
                     inputs: queue.ring.get(slot(turn.time)),
@@ -326,17 +331,24 @@ impl<A: Arithmetic> Network<A> {
     }
 }
 
-/// Sees to it that the layer's delayed taps for this sample are in the queues, and says where.
+/// Samples since the pass that computed a layer's delayed tap of sample `time`. Layers take turns (`index`), which keeps the
+/// load of samples even.
+#[inline(always)]
+fn since_pass(time: usize, index: usize, ahead: usize) -> usize {
+    time.wrapping_add(index) & (ahead - 1)
+}
+
+/// Sees to it that the layer's delayed taps for this sample are in the queues.
 ///
 /// The inputs of the next `dilation` samples' delayed taps are all in the ring, so several are computed in one pass
-/// over the weights. Layers take turns (`index`), which keeps the load of samples even.
+/// over the weights.
 #[inline(always)]
 fn delayed_taps<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
     layer: &Layer<A>,
     index: usize,
     turns: &mut [Turn<Pass<A>>; B],
-) -> [usize; B] {
+) {
     if !layer.is_ahead() {
         let taps = turns.each_mut().map(|turn| {
             let queue = &mut turn.pass.queues[index];
@@ -344,23 +356,19 @@ fn delayed_taps<L: Lanes, A: Arithmetic, const B: usize>(
             (queue.ring.get(turn.time & (layer.dilation - 1)), &mut queue.delayed[..])
         });
         product(lanes, &layer.previous, taps);
-        return [0; B];
+        return;
     }
-    let ahead = L::AHEAD.min(layer.dilation);
-    let mut places = [0; B];
-    for (place, turn) in places.iter_mut().zip(turns) {
-        let queue = &mut turn.pass.queues[index];
-        let phase = turn.time.wrapping_add(index) & (ahead - 1);
-        if phase == 0 {
+    let ahead = layer.samples_ahead::<L>();
+    for turn in turns {
+        if since_pass(turn.time, index, ahead) == 0 {
+            let queue = &mut turn.pass.queues[index];
             if L::AHEAD > 4 && ahead == 8 {
                 tap_ahead::<L, A, 8>(lanes, layer, queue, turn.time);
             } else {
                 tap_ahead::<L, A, 4>(lanes, layer, queue, turn.time);
             }
         }
-        *place = phase * (queue.delayed.len() / MOST_AHEAD);
     }
-    places
 }
 
 #[inline(always)]

@@ -158,17 +158,17 @@ impl<const B: usize> Task for DecodeHops<'_, B> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         if const { B <= L::STREAMS } {
-            decode_hops(lanes, self.weights, self.streams);
+            draw_hops(lanes, self.weights, self.streams);
         } else {
             for stream in self.streams {
-                decode_hops(lanes, self.weights, [stream]);
+                draw_hops(lanes, self.weights, [stream]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn decode_hops<L: Lanes, const B: usize>(lanes: L, weights: &DecoderWeights, mut streams: [HopOf; B]) {
+fn draw_hops<L: Lanes, const B: usize>(lanes: L, weights: &DecoderWeights, mut streams: [HopOf; B]) {
     for stream in &mut streams {
         stream.state.begin_hop(lanes, weights, stream.frame);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::converter::Progress;
 use super::{Converter, HOST_RATES_HZ, Settings, StreamError};
-use crate::decode::{HopTask, decode_hops};
+use crate::decode::{HopTask, MOST_TOGETHER, decode_hops};
 use crate::signal::analysis::Analyzer;
 use crate::signal::range::PitchRange;
 use crate::signal::resample::resampled;
@@ -101,7 +101,7 @@ impl<K> Default for Batch<K> {
 
 impl<K> Batch<K> {
     /// Conversions side by side beyond which nothing is gained.
-    pub const MOST: usize = 4;
+    pub const MOST: usize = MOST_TOGETHER;
 
     /// How many conversions are on their way.
     pub fn len(&self) -> usize {

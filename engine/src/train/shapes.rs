@@ -42,7 +42,7 @@ pub(crate) struct Shapes {
 struct Ruler {
     world: WorldAnalyzer,
     window: Vec<f32>,
-    frame: WorldFrame,
+    envelope: Box<[f32]>,
     hop_samples: usize,
 }
 
@@ -50,7 +50,8 @@ impl Ruler {
     fn new(sample_rate_hz: u32, hop_samples: usize) -> Self {
         let world = WorldAnalyzer::new(sample_rate_hz, ENVELOPE_LOWEST_F0_HZ);
         let window = vec![0.0; world.window_samples()];
-        Self { world, window, frame: WorldFrame::new(sample_rate_hz, ENVELOPE_LOWEST_F0_HZ), hop_samples }
+        let envelope = WorldFrame::new(sample_rate_hz, ENVELOPE_LOWEST_F0_HZ).envelope;
+        Self { world, window, envelope, hop_samples }
     }
 
     /// The shape of a clip's frame.
@@ -61,8 +62,8 @@ impl Ruler {
             let place = (centre + at).checked_sub(self.world.window_samples() / 2);
             *sample = place.and_then(|place| clip.waveform.get(place)).copied().unwrap_or(0.0);
         }
-        self.world.analyze_envelope(&self.window, frame.f0_hz, frame.voiced, &mut self.frame);
-        shape_of(&self.frame.envelope, shape);
+        self.world.analyze_envelope(&self.window, frame.f0_hz, frame.voiced, &mut self.envelope);
+        shape_of(&self.envelope, shape);
     }
 }
 
@@ -182,5 +183,65 @@ impl Batcher<'_> {
         let cuts = self.draw(seed, step, training.batch, &nobody);
         shapes.keep(&cuts);
         shapes.batch(&cuts, training.segment_frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::train::corpus::Frame;
+
+    const HOP: usize = 160;
+
+    fn clip(hops: usize, f0_hz: f32) -> Clip {
+        let sample = |n: usize| 0.3 * ((n as f32 * f0_hz / 16_000.0).fract() - 0.5);
+        let frame = |index: usize| Frame { f0_hz, voiced: index % 7 != 3, loudness: 0.0, mean_square: 0.01 };
+        let waveform: Vec<f32> = (0..hops * HOP).map(sample).collect();
+        Clip {
+            singer: 1,
+            emphasised: waveform.clone(),
+            waveform,
+            phase: Vec::new(),
+            frames: (0..hops).map(frame).collect(),
+            views: Vec::new(),
+            spectrum: Vec::new(),
+            shapes: OnceLock::new(),
+            reversed: None,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_would_be_measured_and_there_is_an_end_to_it() {
+        let bins = WorldFrame::new(16_000, ENVELOPE_LOWEST_F0_HZ).envelope.len();
+        let shapes = |kept| Shapes {
+            sample_rate_hz: 16_000,
+            hop_samples: HOP,
+            mean: (0..bins).map(|bin| bin as f32 * 1e-3).collect(),
+            scale: 0.7,
+            kept: AtomicUsize::new(kept),
+        };
+        let clips = [clip(30, 150.0), clip(20, 310.0)];
+        let cuts =
+            [(0, 3), (1, 11), (0, 25)].map(|(at, start): (usize, usize)| Cut::plain(&clips[at], start));
+        let full = shapes(MOST_KEPT);
+        full.keep(&cuts);
+        assert!(clips.iter().all(|clip| clip.shapes.get().is_none()));
+        let measured = full.measure(&cuts, 5);
+        assert!(measured[..bins] != measured[bins..2 * bins], "every frame is the same");
+
+        let roomy = shapes(0);
+        roomy.keep(&cuts);
+        assert_eq!(roomy.kept.load(Relaxed), 50 * bins);
+        assert_eq!(
+            clips.each_ref().map(|clip| clip.shapes.get().map(Vec::len)),
+            [Some(30 * bins), Some(20 * bins)]
+        );
+        assert!(roomy.measure(&cuts, 5) == measured);
+        // What is kept is what is read: a mark on it shows.
+        let marked = clip(30, 150.0);
+        marked.shapes.set(vec![0.7; 30 * bins]).unwrap();
+        assert_eq!(roomy.measure(&[Cut::plain(&marked, 0)], 1)[0], 1.0);
     }
 }

@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::{INDEX, LANES, Lanes, TURN, Task};
+use crate::decode::MOST_TOGETHER;
 
 /// AVX2 and FMA, two vectors of eight; with `VNNI` integer products are made by AVX-VNNI's instructions.
 #[derive(Clone, Copy)]
@@ -106,7 +107,7 @@ impl Lanes for Avx512 {
     type Quad = __m512i;
     type Pair = __m512i;
     const AHEAD: usize = 8;
-    const STREAMS: usize = 4;
+    const STREAMS: usize = MOST_TOGETHER;
     const SILENCE: i8 = UNSIGNED;
 
     fn run<T: Task>(self, task: T) -> T::Output {

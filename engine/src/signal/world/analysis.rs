@@ -46,7 +46,7 @@ impl WorldAnalyzer {
     /// analyzer's lowest and 1100 Hz. A shorter window is filled up with zeros. `frame` gets the F0 as it was used, 0
     /// while unvoiced.
     pub fn analyze(&mut self, window: &[f32], f0_hz: f32, voiced: bool, frame: &mut WorldFrame) {
-        let f0 = self.analyze_envelope(window, f0_hz, voiced, frame);
+        let f0 = self.analyze_envelope(window, f0_hz, voiced, &mut frame.envelope);
         match f0 {
             Some(f0_hz) => self
                 .aperiodicity
@@ -64,7 +64,7 @@ impl WorldAnalyzer {
         window: &[f32],
         f0_hz: f32,
         voiced: bool,
-        frame: &mut WorldFrame,
+        envelope: &mut [f32],
     ) -> Option<f64> {
         self.samples.fill(0.0);
         for (slot, x) in self.samples.iter_mut().zip(window) {
@@ -73,7 +73,7 @@ impl WorldAnalyzer {
         let f0 = (voiced && f0_hz.is_finite())
             .then(|| f64::from(f0_hz).clamp(self.lowest_f0_hz, f64::from(MAX_F0_HZ)));
         let sound = sound(&self.samples, f0.unwrap_or(UNVOICED_F0_HZ), self.rate_hz);
-        self.envelope.estimate(&sound, &mut frame.envelope);
+        self.envelope.estimate(&sound, envelope);
         f0
     }
 }
