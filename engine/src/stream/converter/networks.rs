@@ -38,8 +38,10 @@ pub(super) struct Networks {
     pitch_factor: f32,
     /// The encoder's mel frame, its loudness no more than the bank knows.
     mel: Box<[f32]>,
-    /// Amplification at the end of the last hop.
-    gain: f32,
+    /// What the take is louder than the bank knows.
+    excess: Glide,
+    /// What is sung louder than the take.
+    restraint: Glide,
     /// Whether what is sung is as loud as the take; not where the decoder sings what it likes.
     follows_level: bool,
     squeal: SquealGuard,
@@ -91,7 +93,8 @@ impl Networks {
             range: PitchRange::default(),
             pitch_factor: 1.0,
             mel: vec![0.0; mels].into(),
-            gain: 1.0,
+            excess: Glide::default(),
+            restraint: Glide::default(),
             follows_level: model.encoder != EncoderConfig::None,
             squeal: SquealGuard::default(),
             stages: vec![
@@ -118,17 +121,6 @@ impl Networks {
         self.bank.blended_embedding(first, second, settings.blend, &mut self.embedding);
         self.decoder.set_singer(&self.embedding);
     }
-
-    /// Multiplies by a gain that glides over the hop from the last one.
-    fn amplify(&mut self, output: &mut [f32], gain: f32) {
-        if self.gain != 1.0 || gain != 1.0 {
-            let step = (gain - self.gain) / output.len() as f32;
-            for (index, sample) in output.iter_mut().enumerate() {
-                *sample *= self.gain + step * (index + 1) as f32;
-            }
-        }
-        self.gain = gain;
-    }
 }
 
 impl Middle for Networks {
@@ -152,7 +144,8 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.reset();
         }
-        self.gain = 1.0;
+        self.excess = Glide::default();
+        self.restraint = Glide::default();
         self.squeal = SquealGuard::default();
         self.hops = 0;
     }
@@ -210,8 +203,6 @@ impl Middle for Networks {
         let features = self.features.oldest();
         // A loudness is two thirds of the logarithm of an amplitude.
         let excess = (1.5 * (features.loudness - frame.loudness)).exp();
-        let silence =
-            (features.loudness <= LOUDNESS_FLOOR && self.follows_level).then_some(features.mean_square);
         let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
         let square = mean_square(output);
@@ -224,12 +215,50 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
-        // Softer than the loudness can say, the take itself says how soft: a rest is no place to hear the decoder breathe.
-        let hush = silence.map_or(1.0, |take_square| {
-            (REST_SHARE * take_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0)
-        });
-        self.amplify(output, excess * hush);
+        if self.follows_level {
+            // Softer than the loudness can say, the take itself says how soft: a rest is no place to hear the decoder
+            // breathe. Elsewhere it may be louder than it was told, within bounds: a burst is over before the guard hears it.
+            let most_square = if features.loudness <= LOUDNESS_FLOOR {
+                REST_SHARE * features.mean_square
+            } else {
+                BURST_RATIO * square_of(frame.loudness) + LOUD_FLOOR
+            };
+            let restraint = (most_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0);
+            let falls = restraint < self.restraint.gain;
+            let glide = if falls { output.len() / FALL_SHARE } else { output.len() };
+            self.restraint.apply(output, restraint, glide);
+        }
+        self.excess.apply(output, excess, output.len());
     }
+}
+
+/// A gain that changes without a step.
+struct Glide {
+    gain: f32,
+}
+
+impl Default for Glide {
+    fn default() -> Self {
+        Self { gain: 1.0 }
+    }
+}
+
+impl Glide {
+    /// Multiplies by a gain that goes in so many samples from the last one to this one.
+    fn apply(&mut self, output: &mut [f32], gain: f32, samples: usize) {
+        if self.gain != 1.0 || gain != 1.0 {
+            let step = (gain - self.gain) / samples.max(1) as f32;
+            for (index, sample) in output.iter_mut().enumerate() {
+                *sample *= if index < samples { self.gain + step * (index + 1) as f32 } else { gain };
+            }
+        }
+        self.gain = gain;
+    }
+}
+
+/// The mean square that a loudness stands for.
+fn square_of(loudness: f32) -> f32 {
+    (3.0 * loudness - 6.0).exp()
 }
 
 /// What the decoder is told of the due hop.
@@ -250,6 +279,10 @@ fn frame_input<'a>(
 
 /// Mean square of what is sung in a rest over the take's, at most: a hop is measured as a whole and may be louder within.
 const REST_SHARE: f32 = 0.5;
+/// Mean square of what is sung elsewhere over the one that was asked for, at most (9 dB).
+const BURST_RATIO: f32 = 8.0;
+/// Part of a hop in which what is too loud is turned down.
+const FALL_SHARE: usize = 10;
 /// Stands in for the mean square of digital silence where it divides.
 const SMALLEST_SQUARE: f32 = 1e-20;
 
@@ -278,8 +311,7 @@ struct SquealGuard {
 impl SquealGuard {
     /// Whether to forget now. Takes the mean squares of the hop before and after de-emphasis and what was asked for.
     fn hears(&mut self, emphasised_square: f32, square: f32, asked: &FrameInput) -> bool {
-        let asked_square = (3.0 * asked.loudness - 6.0).exp();
-        let loud = square > LOUD_RATIO * asked_square + LOUD_FLOOR;
+        let loud = square > LOUD_RATIO * square_of(asked.loudness) + LOUD_FLOOR;
         self.loud_hops = if loud { self.loud_hops + 1 } else { 0 };
         let rough = asked.voiced && square > LOUD_FLOOR && emphasised_square > ROUGH_RATIO * square;
         self.patience_hops = self.patience_hops.saturating_sub(1);

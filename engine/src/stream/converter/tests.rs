@@ -487,3 +487,31 @@ fn a_rest_is_no_louder_than_the_take() {
     let rest = rms(&output[sung + 800..]) / rms(&input[8_000..]);
     assert!(rest < 1.2 && rest > 0.1, "{rest}");
 }
+
+#[test]
+fn a_decoder_that_shouts_is_kept_near_the_take() {
+    let bank =
+        bank(EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 });
+    let card = bank.card().clone();
+    let specs = crate::voice::tensor_specs(&card.model, card.singers.len());
+    let mut tensors: std::collections::BTreeMap<String, Vec<f32>> =
+        specs.iter().map(|spec| (spec.name.clone(), bank.tensor(&spec.name).to_vec())).collect();
+    // The lowest and the highest code, whatever it hears.
+    let bias = tensors.get_mut("decoder.head.output.bias").unwrap();
+    bias.fill(-1e6);
+    (bias[0], bias[255]) = (1e6, 1e6);
+    let shouting = Arc::new(VoiceBank::new(card, tensors).unwrap());
+
+    let input: Vec<f32> = take(32_000, MODEL_RATE_HZ).iter().map(|sample| 0.1 * sample).collect();
+    let mut converter = Converter::new(&shouting, MODEL_RATE_HZ, Settings::default()).unwrap();
+    let mut output = vec![0.0; input.len()];
+    converter.process(&input, &mut output);
+    let latency = converter.latency_samples();
+    let square = |samples: &[f32]| crate::signal::loudness::mean_square(samples);
+    let asked = square(&input[..input.len() - latency]);
+    // 9 dB and what lies under -40 dB; a little more, since parts of the take are louder than its mean.
+    let most = 16.0 * asked + 2e-4;
+    let sung = square(&output[latency..]);
+    assert!(asked > 1e-5 && most < 0.05, "the take is {asked}");
+    assert!(sung < most && sung > asked, "{sung} where the take is {asked}");
+}
