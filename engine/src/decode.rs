@@ -192,6 +192,12 @@ impl Decoder {
         &self.state.codes
     }
 
+    /// The spectrum that the last hop should have, as the frame network has it: a log-mel frame without level, halved, without
+    /// the mean of all singers. Empty where the model reads none.
+    pub fn spectrum(&self) -> &[f32] {
+        &lanes::flat(&self.state.hop.spectrum)[..self.weights.config.spectrum_bands()]
+    }
+
     /// The instruction set it runs on.
     pub fn isa(&self) -> Isa {
         self.isa

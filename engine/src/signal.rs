@@ -4,6 +4,7 @@
 //! mu_law     the 256 codes that the decoder draws from
 //! emphasis   the first-order filters around them
 //! comb       takes out noise between the harmonics
+//! equalizer  leads what is sung to the spectrum that it should have
 //! low_cut    takes out what lies below the fundamental
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
@@ -22,6 +23,7 @@
 pub mod analysis;
 pub mod comb;
 pub mod emphasis;
+pub mod equalizer;
 pub mod f0;
 pub mod f0_map;
 pub mod loudness;

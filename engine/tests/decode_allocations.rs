@@ -54,6 +54,7 @@ fn decoding_never_allocates() {
             period_taps: 3,
             frame_channels: 16,
             frame_layers: 2,
+            spectrum: true,
         },
         encoder: EncoderConfig::Mel {
             mels: 8,

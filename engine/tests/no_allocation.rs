@@ -68,6 +68,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
             period_taps: 3,
             frame_channels: 8,
             frame_layers: 2,
+            spectrum: matches!(encoder, EncoderConfig::Mel { .. }),
         },
         encoder,
         decoder: DecoderConfig {

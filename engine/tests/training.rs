@@ -24,7 +24,7 @@ hop_samples = 160
 pre_emphasis = 0.85
 latent_size = 4
 singer_embedding_size = 4
-condition = { f0 = true, loudness = true, excitation_harmonics = 4, period_taps = 3, frame_channels = 16, frame_layers = 2 }
+condition = { f0 = true, loudness = true, excitation_harmonics = 4, period_taps = 3, frame_channels = 16, frame_layers = 2, spectrum = true }
 encoder = { kind = "mel", mels = 20, channels = 16, layers = 2, look_ahead_frames = 1 }
 
 [model.decoder]
@@ -229,6 +229,7 @@ fn wave_encoders_train_too() {
             text.replace(&mel, &format!("encoder = {encoder}"))
                 .replace("steps = 150", "steps = 4")
                 .replace("spectrum = { weight = 0.2, segments = 6 }", "")
+                .replace(", spectrum = true", "")
         });
         let corpus = load(folder.path(), &recipe);
         let out = folder.path().join("wave");
@@ -333,7 +334,7 @@ fn what_cannot_be_trained_on_is_said() {
     let mel = RECIPE.lines().find(|line| line.starts_with("encoder")).unwrap();
     std::fs::write(&path, RECIPE.replace(mel, strided)).unwrap();
     let error = Recipe::load(&path).unwrap_err().to_string();
-    assert!(error.contains("training.spectrum needs a mel encoder"), "{error}");
+    assert!(error.contains("condition.spectrum needs a mel encoder"), "{error}");
 
     // A checkpoint of another model is not overwritten.
     let out = folder.path().join("out");
@@ -353,4 +354,31 @@ fn what_cannot_be_trained_on_is_said() {
     let singers = VoiceBank::load(&summary.bank).unwrap().card().singers.clone();
     assert_eq!((singers[1].name.as_str(), singers[1].median_f0_hz), ("low", 99.0));
     assert!(singers[0].median_f0_hz > 140.0, "{singers:?}");
+}
+
+/// A recipe that learns one part of a bank leaves all others as they are.
+#[test]
+fn what_a_recipe_does_not_learn_stays_as_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let learning = |what: &str| format!("steps = 6\nlearn = [\"{what}\"]");
+    let recipe = recipe(folder.path(), |text| text.replace("steps = 150", &learning("spectrum.")));
+    let corpus = load(folder.path(), &recipe);
+    let bank = VoiceBank::random(recipe.model.clone(), 2, 5).unwrap();
+    let out = folder.path().join("out");
+    let mut trainer = Trainer::new(&recipe, &corpus, &out, Some(&bank)).unwrap();
+    let summary = trainer.run(&AtomicBool::new(false), &mut |_| {}).unwrap();
+    let trained = VoiceBank::load(&summary.bank).unwrap();
+    for spec in falsetto_engine::voice::tensor_specs(&recipe.model, 2) {
+        // The corpus has its own mean, and its singers are not the bank's.
+        if !["encoder.mel_mean", "singers.embedding"].contains(&spec.name.as_str()) {
+            let same = trained.tensor(&spec.name) == bank.tensor(&spec.name);
+            assert_eq!(same, !spec.name.starts_with("spectrum."), "{}", spec.name);
+        }
+    }
+
+    let path = folder.path().join("nothing.toml");
+    std::fs::write(&path, RECIPE.replace("steps = 150", &learning("spektrum"))).unwrap();
+    let error = Recipe::load(&path).unwrap_err().to_string();
+    assert!(error.contains("no tensor whose name begins with `spektrum`"), "{error}");
 }

@@ -34,6 +34,8 @@ pub(super) struct HopCondition {
     hidden: Box<[Block]>,
     hidden_input: Box<[Block]>,
     prior_outputs: Box<[Block]>,
+    /// The spectrum that is to be sung, as it was learnt: halved and without the mean of all singers.
+    pub(super) spectrum: Box<[Block]>,
 }
 
 fn zeros(values: usize) -> Box<[Block]> {
@@ -64,6 +66,7 @@ impl HopCondition {
             hidden: zeros(config.condition.frame_channels),
             hidden_input: zeros(config.condition.frame_channels),
             prior_outputs: zeros(config.prior_size()),
+            spectrum: zeros(config.spectrum_bands()),
         }
     }
 
@@ -115,6 +118,10 @@ impl HopCondition {
             self.prior_outputs.copy_from_slice(bias);
             product(lanes, matrix, [((&self.hidden, ()), &mut self.prior_outputs)]);
             self.update_prior(weights, loudness);
+        }
+        if let Some((matrix, bias)) = &weights.frame.spectrum {
+            self.spectrum.copy_from_slice(bias);
+            product(lanes, matrix, [((&self.hidden, ()), &mut self.spectrum)]);
         }
     }
 

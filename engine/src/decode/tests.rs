@@ -15,8 +15,13 @@ use reference::Reference;
 
 pub(super) type Tensors = HashMap<String, Vec<f32>>;
 
-const PLAIN_SAMPLING: Sampling =
-    Sampling { voiced_sharpness: 1.0, unvoiced_sharpness: 1.0, floor_probability: 0.0, comb: 0.0 };
+const PLAIN_SAMPLING: Sampling = Sampling {
+    voiced_sharpness: 1.0,
+    unvoiced_sharpness: 1.0,
+    floor_probability: 0.0,
+    comb: 0.0,
+    spectrum: 0.0,
+};
 
 struct Size {
     hop: usize,
@@ -53,6 +58,7 @@ impl Size {
                 period_taps: self.excitation.1,
                 frame_channels: self.frame.0,
                 frame_layers: self.frame.1,
+                spectrum: self.loudness,
             },
             encoder: EncoderConfig::Mel {
                 mels: 8,
@@ -170,6 +176,10 @@ fn distances(size: &Size, arithmetic: Arithmetic) -> (Vec<f64>, f64) {
             distances.push((f64::from(*got) - wanted).abs());
             spread = spread.max(wanted.abs());
         }
+        assert_eq!(decoder.spectrum().len(), reference.spectrum.len());
+        for (got, wanted) in decoder.spectrum().iter().zip(&reference.spectrum) {
+            assert!((f64::from(*got) - wanted).abs() < 1e-4, "{got} {wanted}");
+        }
     }
     distances.sort_by(f64::total_cmp);
     assert!(spread > 0.5, "R = {}: the logits are too flat to tell anything ({spread})", size.residual);
@@ -216,7 +226,7 @@ fn every_instruction_set_gives_the_same_bits() {
             let mut logits = vec![0.0; size.hop * 256];
             decoder.score_hop(&Frame::new(1).input(), &codes, &mut logits);
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            (bits(&samples), bits(&logits))
+            (bits(&samples), bits(&logits), bits(decoder.spectrum()))
         };
         let wanted = render(Isa::Scalar);
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
@@ -224,6 +234,7 @@ fn every_instruction_set_gives_the_same_bits() {
             let name = format!("{isa:?} {arithmetic:?} R = {}", size.residual);
             assert!(got.0 == wanted.0, "samples differ: {name}");
             assert!(got.1 == wanted.1, "logits differ: {name}");
+            assert!(got.2 == wanted.2, "spectra differ: {name}");
         }
     }
 }
@@ -417,6 +428,7 @@ fn draws_follow_the_softmax_its_sharpness_and_its_floor() {
             unvoiced_sharpness: if voiced { other } else { sharpness },
             floor_probability: floor,
             comb: 0.0,
+            spectrum: 0.0,
         };
         let (mut decoder, logits) = independent_draws(sampling);
         let expected = softmax(&logits, f64::from(sharpness), f64::from(floor));

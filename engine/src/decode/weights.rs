@@ -52,6 +52,7 @@ pub(super) struct FrameWeights {
     pub(super) condition: Matrix<Single>,
     pub(super) condition_bias: Box<[Block]>,
     pub(super) prior: Option<(Matrix<Single>, Box<[Block]>)>,
+    pub(super) spectrum: Option<(Matrix<Single>, Box<[Block]>)>,
 }
 
 /// Value of a mu-law code: `sign(v) (256^|v| - 1) / 255` with `v = (code + 0.5) / 128 - 1`.
@@ -218,6 +219,10 @@ impl FrameWeights {
                 rows.weight(row, |row| weights[row * inputs + first + input])
             })
         };
+        let read_out = |part: &str| {
+            let (weight, bias) = (tensor(&format!("{part}.weight")), tensor(&format!("{part}.bias")));
+            (Matrix::from_rows(weight, channels), padded(bias))
+        };
         let decoder = &config.decoder;
         let gates = std::iter::repeat_n(decoder.residual_channels, 2 * decoder.layers());
         let groups = PaddedGroups::new(gates.chain([decoder.head_channels]));
@@ -234,9 +239,8 @@ impl FrameWeights {
                 .collect(),
             condition: groups.matrix(tensor("condition.weight"), channels),
             condition_bias: groups.vector(tensor("condition.bias")),
-            prior: decoder
-                .prior
-                .map(|_| (Matrix::from_rows(tensor("prior.weight"), channels), padded(tensor("prior.bias")))),
+            prior: decoder.prior.map(|_| read_out("prior")),
+            spectrum: config.condition.spectrum.then(|| read_out("spectrum")),
         }
     }
 }

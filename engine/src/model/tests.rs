@@ -33,6 +33,7 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
             period_taps: 3,
             frame_channels: 9,
             frame_layers: 3,
+            spectrum: false,
         },
         encoder,
         decoder: DecoderConfig {

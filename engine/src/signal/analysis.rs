@@ -11,6 +11,9 @@ const START_F0_HZ: f32 = 220.0;
 /// Largest amplitude that is analysed: 36 dB over full scale.
 const LOUDEST: f32 = 64.0;
 
+/// Parts of a hop whose levels are measured apart.
+pub const HOP_PARTS: usize = 4;
+
 /// The features of one hop, measured in windows centred at the hop's centre.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
@@ -22,6 +25,8 @@ pub struct Frame {
     pub loudness: f32,
     /// Mean square of the samples in the window.
     pub mean_square: f32,
+    /// Mean squares of the hop's own samples, in parts.
+    pub part_squares: [f32; HOP_PARTS],
     /// `[mels + 1]`: the mel frame without level and running mean, halved, then the loudness. Empty unless the encoder
     /// reads mel frames.
     pub mel: Vec<f32>,
@@ -96,6 +101,7 @@ impl Analyzer {
                 voiced: false,
                 loudness: loudness(0.0),
                 mean_square: 0.0,
+                part_squares: [0.0; HOP_PARTS],
                 mel: vec![0.0; mels.map_or(0, |mels| mels + 1)],
                 mel_raw: vec![0.0; mels.unwrap_or(0)],
             },
@@ -151,6 +157,12 @@ impl Analyzer {
         let frame = &mut self.frame;
         frame.loudness = loudness(square);
         frame.mean_square = square;
+        let hop = &self.history[centre - self.hop_samples / 2..][..self.hop_samples];
+        for (square, part) in
+            frame.part_squares.iter_mut().zip(hop.chunks(self.hop_samples.div_ceil(HOP_PARTS)))
+        {
+            *square = mean_square(part);
+        }
         frame.voiced = false;
         if let Some(pitch) = pitch {
             frame.voiced = pitch.voiced;

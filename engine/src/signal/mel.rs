@@ -40,6 +40,7 @@ pub struct MelBank {
     fft: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,
     bands: Vec<Band>,
+    centres_hz: Vec<f32>,
     padded: Vec<f32>,
     spectrum: Vec<Complex<f32>>,
     scratch: Vec<Complex<f32>>,
@@ -82,6 +83,7 @@ impl MelBank {
         };
         let top_mel = mel_of_hz(top);
         let edge = |i: usize| warped(hz_of_mel(top_mel * i as f64 / (mels + 1) as f64));
+        let centres_hz = (0..mels).map(|band| edge(band + 1) as f32).collect();
         let bin_hz = rate / size as f64;
         let bands = (0..mels)
             .map(|band| {
@@ -103,12 +105,17 @@ impl MelBank {
                 Band { first, weights }
             })
             .collect();
-        Self { fft, window, bands, padded, power: vec![0.0; spectrum.len()], spectrum, scratch }
+        Self { fft, window, bands, centres_hz, padded, power: vec![0.0; spectrum.len()], spectrum, scratch }
     }
 
     /// Bands of one frame.
     pub fn mels(&self) -> usize {
         self.bands.len()
+    }
+
+    /// Where each band is centred, in Hz.
+    pub fn centres_hz(&self) -> &[f32] {
+        &self.centres_hz
     }
 
     /// Samples of the window.

@@ -9,6 +9,7 @@
 mod air;
 mod chain;
 mod delay;
+mod level;
 mod networks;
 mod queue;
 mod timeline;

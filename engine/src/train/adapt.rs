@@ -101,6 +101,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             tritone_step: 0,
             tritone_bits: 0.0,
             spectrum: None,
+            learn: Vec::new(),
             // The bank's codebook stays as it is.
             codebook: None,
             critic: None,

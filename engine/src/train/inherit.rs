@@ -10,8 +10,9 @@ use crate::voice::{EMBEDDING, EncoderConfig, ModelConfig, SingerInput, VoiceBank
 ///
 /// The models' decoders must be alike. If encoders and frame networks are as well, all is taken over: the models may then
 /// still differ in how far they hear ahead (`f0_decision_ms`, `look_ahead_frames`) and the recipe's `frame_channels` and
-/// `period_taps` may be more, where the new channels count for nothing at first, so that the network does what the bank's did. Singers are
-/// matched by name, their emphasis taken back; one that the bank does not have starts from the mean of those that it has.
+/// `period_taps` may be more, where the new channels count for nothing at first, so that the network does what the bank's
+/// did; a spectrum that the bank does not have starts from chance. Singers are matched by name, their emphasis taken back;
+/// one that the bank does not have starts from the mean of those that it has.
 ///
 /// If they are not alike, the decoder's layers alone are taken over: how sound goes on, but not who sings what.
 pub(crate) fn inherit(
@@ -72,6 +73,7 @@ fn with_free_sizes_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
     model.f0_decision_ms = new.f0_decision_ms;
     model.condition.frame_channels = new.condition.frame_channels;
     model.condition.period_taps = new.condition.period_taps;
+    model.condition.spectrum = new.condition.spectrum;
     if let (
         EncoderConfig::Mel { look_ahead_frames, .. },
         EncoderConfig::Mel { look_ahead_frames: new_frames, .. },

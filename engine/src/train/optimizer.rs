@@ -23,6 +23,8 @@ pub(crate) struct Moments {
 /// Adam over one set of parameters.
 pub(crate) struct Adam {
     momentum: f32,
+    /// Tensors whose names begin with one of these are moved; all if there is none.
+    learn: Vec<String>,
     /// Steps made, for the bias correction.
     pub(crate) steps: u64,
     /// Moments by tensor name.
@@ -31,7 +33,7 @@ pub(crate) struct Adam {
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { momentum: MOMENTUM, steps: 0, moments: BTreeMap::new() }
+        Self { momentum: MOMENTUM, learn: Vec::new(), steps: 0, moments: BTreeMap::new() }
     }
 }
 
@@ -39,6 +41,15 @@ impl Adam {
     /// One that goes by the last gradient alone, in steps as even: what RMSProp does. For whoever aims at what moves.
     pub(crate) fn without_momentum() -> Self {
         Self { momentum: 0.0, ..Self::default() }
+    }
+
+    /// One that moves those tensors alone whose names begin with one of `learn`; all if there is none.
+    pub(crate) fn of(learn: &[String]) -> Self {
+        Self { learn: learn.to_vec(), ..Self::default() }
+    }
+
+    fn learns(&self, name: &str) -> bool {
+        self.learn.is_empty() || self.learn.iter().any(|start| name.starts_with(start.as_str()))
     }
 
     /// One step. Tensors without a gradient stay as they are. Returns the gradient's global norm before clipping; a
@@ -52,7 +63,7 @@ impl Adam {
     ) -> Result<f32> {
         let mut collected = Vec::new();
         let mut square = 0f64;
-        for (name, var) in parameters.iter() {
+        for (name, var) in parameters.iter().filter(|(name, _)| self.learns(name)) {
             if let Some(gradient) = gradients.get(var.as_tensor()) {
                 let gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
                 square += gradient.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::voice::{
     Arithmetic, BottleneckConfig, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput,
+    tensor_specs,
 };
 
 /// A training recipe.
@@ -99,6 +100,9 @@ pub struct TrainingConfig {
     pub tritone_bits: f32,
     /// The spectrum that the frame network is taught beside the samples (mel encoder only).
     pub spectrum: Option<SpectrumConfig>,
+    /// Learn those tensors alone whose names begin with one of these; all others stay as they began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learn: Vec<String>,
     /// How a codebook is learnt, if the model has one.
     pub codebook: Option<CodebookConfig>,
     /// A critic of converted envelopes, for a model that gives envelopes.
@@ -327,9 +331,6 @@ impl Recipe {
                 "backtranslation needs singers that can be blended: model.singers = \"embedding\"",
             );
         }
-        if model.singers == SingerInput::Decoders && training.spectrum.is_some() {
-            return refuse("training.spectrum needs one decoder for all singers");
-        }
         let jitter = self.augment.pitch_jitter_semitones;
         let reads_wave =
             matches!(model.encoder, EncoderConfig::Dilated { .. } | EncoderConfig::Strided { .. });
@@ -372,12 +373,22 @@ impl Recipe {
             return refuse("augment.code_noise must be 0 to 128, the lapses per second 0 to 100");
         }
         if let Some(spectrum) = &training.spectrum {
-            if !matches!(self.model.encoder, EncoderConfig::Mel { .. }) {
-                return refuse("training.spectrum needs a mel encoder");
+            if !self.model.condition.spectrum {
+                return refuse("training.spectrum needs model.condition.spectrum");
             }
             if spectrum.segments == 0 || !(0.0..=1_000.0).contains(&spectrum.weight) {
                 return refuse("training.spectrum.segments must be at least 1, weight 0 to 1000");
             }
+        }
+        let specs = tensor_specs(&self.model, 1);
+        if let Some(start) = training
+            .learn
+            .iter()
+            .find(|start| start.is_empty() || !specs.iter().any(|spec| spec.name.starts_with(start.as_str())))
+        {
+            return Err(ConfigError(format!(
+                "training.learn: the model has no tensor whose name begins with `{start}`"
+            )));
         }
         self.check_relatives()?;
         if let Some(rounds) = &self.backtranslation

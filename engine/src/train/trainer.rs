@@ -105,7 +105,7 @@ impl<'a> Trainer<'a> {
             folder: folder.into(),
             average: parameters.values()?,
             parameters,
-            adam: Adam::default(),
+            adam: Adam::of(&recipe.training.learn),
             round: None,
             step: 0,
             points: Vec::new(),

@@ -104,11 +104,21 @@ pub struct Sampling {
     /// Weight of the [`Comb`](crate::signal::comb::Comb) on what is sung, 0 to 1; 0 is none.
     #[serde(default)]
     pub comb: f32,
+    /// How far the [`Equalizer`](crate::signal::equalizer::Equalizer) leads what is sung to the spectrum that the frame network
+    /// expects, 0 to 1; 0 is not at all.
+    #[serde(default)]
+    pub spectrum: f32,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { voiced_sharpness: 1.6, unvoiced_sharpness: 1.1, floor_probability: 0.002, comb: 0.0 }
+        Self {
+            voiced_sharpness: 1.6,
+            unvoiced_sharpness: 1.1,
+            floor_probability: 0.002,
+            comb: 0.0,
+            spectrum: 0.0,
+        }
     }
 }
 
@@ -152,6 +162,7 @@ impl Card {
         check_range("sampling.voiced_sharpness", self.sampling.voiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.comb", self.sampling.comb, 0.0, 1.0)?;
+        check_range("sampling.spectrum", self.sampling.spectrum, 0.0, 1.0)?;
         // The likeliest of 256 codes has at least 1/256, so such a floor can never drop them all.
         check_range(
             "sampling.floor_probability",

@@ -111,6 +111,9 @@ pub struct ConditionConfig {
     /// Layers of the frame network (tanh).
     #[serde(default = "one")]
     pub frame_layers: usize,
+    /// Read from the frame network which spectrum is to be sung, in the bands of the mel encoder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spectrum: bool,
 }
 
 /// The encoder: which network turns the take into latent frames.
@@ -359,6 +362,10 @@ impl ModelConfig {
         if self.condition.excitation_size() > 0 && !self.condition.f0 {
             return Err(ConfigError("excitation_harmonics and period_taps need condition.f0".into()));
         }
+        let reads_mel = matches!(self.encoder, EncoderConfig::Mel { .. });
+        if self.condition.spectrum && (!reads_mel || self.singers == SingerInput::Decoders) {
+            return Err(ConfigError("condition.spectrum needs a mel encoder and one decoder for all".into()));
+        }
         if self.condition.period_taps > 0 && self.condition.period_taps.is_multiple_of(2) {
             return Err(ConfigError(format!("period_taps is {}, must be odd", self.condition.period_taps)));
         }
@@ -389,6 +396,14 @@ impl ModelConfig {
         self.decoder.layers() * 2 * self.decoder.residual_channels + self.decoder.head_channels
     }
 
+    /// Bands of the spectrum that is read from the frame network; 0 if none is.
+    pub fn spectrum_bands(&self) -> usize {
+        match &self.encoder {
+            EncoderConfig::Mel { mels, .. } if self.condition.spectrum => *mels,
+            _ => 0,
+        }
+    }
+
     /// Width of the prior's frame vector: reflection coefficients, sine weights, cosine weights, log-scale, weights of
     /// the taps one period ago.
     pub fn prior_size(&self) -> usize {
@@ -407,6 +422,7 @@ impl Default for ConditionConfig {
             period_taps: 0,
             frame_channels: 1,
             frame_layers: 1,
+            spectrum: false,
         }
     }
 }

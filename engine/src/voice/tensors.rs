@@ -151,6 +151,11 @@ fn decoder_specs(config: &ModelConfig) -> Vec<TensorSpec> {
         add(format!("frame.layers.{layer}.weight"), &[frame_channels, frame_channels]);
         add(format!("frame.layers.{layer}.bias"), &[frame_channels]);
     }
+    if config.condition.spectrum {
+        let bands = config.spectrum_bands();
+        add("spectrum.weight".into(), &[bands, frame_channels]);
+        add("spectrum.bias".into(), &[bands]);
+    }
     add("condition.weight".into(), &[config.condition_size(), frame_channels]);
     add("condition.bias".into(), &[config.condition_size()]);
 

@@ -18,6 +18,8 @@ pub(super) struct Reference<'a> {
     /// Samples in the F0 period of the current sample.
     period: f64,
     previous_f0: Option<f64>,
+    /// What the last hop's spectrum should be; empty where it is not read.
+    pub(super) spectrum: Vec<f64>,
 }
 
 fn code_value(code: i64) -> f64 {
@@ -56,6 +58,7 @@ impl<'a> Reference<'a> {
             turns: 0.0,
             period: 0.0,
             previous_f0: None,
+            spectrum: Vec::new(),
         }
     }
 
@@ -110,6 +113,9 @@ impl<'a> Reference<'a> {
             u = self.affine(&format!("frame.layers.{layer}"), &u).iter().map(|v| v.tanh()).collect();
         }
         let condition = self.affine("condition", &u);
+        if config.condition.spectrum {
+            self.spectrum = self.affine("spectrum", &u);
+        }
         let prior = config.decoder.prior.map(|_| self.affine("prior", &u));
 
         let slope = match self.previous_f0 {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use super::Settings;
 use super::chain::Middle;
 use super::delay::Delay;
+use super::level::{Glide, LOUD_FLOOR, Restraint, square_of};
 use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask};
-use crate::signal::analysis::Analyzer;
+use crate::signal::analysis::{Analyzer, HOP_PARTS};
 use crate::signal::comb::Comb;
 use crate::signal::emphasis::DeEmphasis;
-use crate::signal::loudness::{LOUDNESS_FLOOR, mean_square};
+use crate::signal::equalizer::Equalizer;
+use crate::signal::loudness::mean_square;
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::stream::Encoder;
@@ -28,6 +30,9 @@ pub(super) struct Networks {
     /// None where the decoder is not told F0, so that nobody knows what it sings at.
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
+    equalizer: Option<Equalizer>,
+    /// The log-mel frame that the due hop should have.
+    expected: Box<[f32]>,
     settings: Settings,
     /// Which of [`DecoderWeights::of`] sings.
     singing: usize,
@@ -41,7 +46,7 @@ pub(super) struct Networks {
     /// What the take is louder than the bank knows.
     excess: Glide,
     /// What is sung louder than the take.
-    restraint: Glide,
+    restraint: Restraint,
     /// Whether what is sung is as loud as the take; not where the decoder sings what it likes.
     follows_level: bool,
     squeal: SquealGuard,
@@ -56,7 +61,7 @@ struct Features {
     f0_hz: f32,
     voiced: bool,
     loudness: f32,
-    mean_square: f32,
+    part_squares: [f32; HOP_PARTS],
 }
 
 impl Networks {
@@ -75,7 +80,8 @@ impl Networks {
         let latent_hops = encoder.look_ahead_hops() + if reads_mel { analysis_hops } else { 0 };
         let look_ahead_hops = latent_hops.max(analysis_hops);
         let latent = vec![0.0; model.latent_size].into_boxed_slice();
-        let comb = bank.card().sampling.comb;
+        let comb = card.sampling.comb;
+        let (bands, lead) = (model.spectrum_bands(), card.sampling.spectrum);
         let mut networks = Self {
             bank: Arc::clone(bank),
             analyzer,
@@ -87,6 +93,9 @@ impl Networks {
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
             comb: (model.condition.f0 && comb > 0.0)
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
+            equalizer: (bands > 0 && lead > 0.0)
+                .then(|| Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead)),
+            expected: vec![0.0; bands].into(),
             settings,
             singing: 0,
             embedding: vec![0.0; model.singer_embedding_size].into(),
@@ -94,7 +103,7 @@ impl Networks {
             pitch_factor: 1.0,
             mel: vec![0.0; mels].into(),
             excess: Glide::default(),
-            restraint: Glide::default(),
+            restraint: Restraint::default(),
             follows_level: model.encoder != EncoderConfig::None,
             squeal: SquealGuard::default(),
             stages: vec![
@@ -144,8 +153,11 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.reset();
         }
+        if let Some(equalizer) = &mut self.equalizer {
+            equalizer.reset();
+        }
         self.excess = Glide::default();
-        self.restraint = Glide::default();
+        self.restraint = Restraint::default();
         self.squeal = SquealGuard::default();
         self.hops = 0;
     }
@@ -160,7 +172,7 @@ impl Middle for Networks {
                 f0_hz: frame.f0_hz,
                 voiced: frame.voiced,
                 loudness: frame.loudness,
-                mean_square: frame.mean_square,
+                part_squares: frame.part_squares,
             };
         }
         let latent = match frame {
@@ -215,50 +227,18 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
+        if let Some(equalizer) = &mut self.equalizer {
+            let mean = self.bank.tensor("encoder.mel_mean");
+            for ((expected, read), mean) in self.expected.iter_mut().zip(self.decoder.spectrum()).zip(mean) {
+                *expected = 2.0 * read + mean;
+            }
+            equalizer.process(output, &self.expected);
+        }
         if self.follows_level {
-            // Softer than the loudness can say, the take itself says how soft: a rest is no place to hear the decoder
-            // breathe. Elsewhere it may be louder than it was told, within bounds: a burst is over before the guard hears it.
-            let most_square = if features.loudness <= LOUDNESS_FLOOR {
-                REST_SHARE * features.mean_square
-            } else {
-                BURST_RATIO * square_of(frame.loudness) + LOUD_FLOOR
-            };
-            let restraint = (most_square / square.max(SMALLEST_SQUARE)).sqrt().min(1.0);
-            let falls = restraint < self.restraint.gain;
-            let glide = if falls { output.len() / FALL_SHARE } else { output.len() };
-            self.restraint.apply(output, restraint, glide);
+            self.restraint.apply(output, frame.loudness, &features.part_squares);
         }
         self.excess.apply(output, excess, output.len());
     }
-}
-
-/// A gain that changes without a step.
-struct Glide {
-    gain: f32,
-}
-
-impl Default for Glide {
-    fn default() -> Self {
-        Self { gain: 1.0 }
-    }
-}
-
-impl Glide {
-    /// Multiplies by a gain that goes in so many samples from the last one to this one.
-    fn apply(&mut self, output: &mut [f32], gain: f32, samples: usize) {
-        if self.gain != 1.0 || gain != 1.0 {
-            let step = (gain - self.gain) / samples.max(1) as f32;
-            for (index, sample) in output.iter_mut().enumerate() {
-                *sample *= if index < samples { self.gain + step * (index + 1) as f32 } else { gain };
-            }
-        }
-        self.gain = gain;
-    }
-}
-
-/// The mean square that a loudness stands for.
-fn square_of(loudness: f32) -> f32 {
-    (3.0 * loudness - 6.0).exp()
 }
 
 /// What the decoder is told of the due hop.
@@ -277,21 +257,10 @@ fn frame_input<'a>(
     }
 }
 
-/// Mean square of what is sung in a rest over the take's, at most: a hop is measured as a whole and may be louder within.
-const REST_SHARE: f32 = 0.5;
-/// Mean square of what is sung elsewhere over the one that was asked for, at most (9 dB).
-const BURST_RATIO: f32 = 8.0;
-/// Part of a hop in which what is too loud is turned down.
-const FALL_SHARE: usize = 10;
-/// Stands in for the mean square of digital silence where it divides.
-const SMALLEST_SQUARE: f32 = 1e-20;
-
 /// Hops in a row after which sound that is far too loud is taken for a squeal.
 const LOUD_HOPS: u32 = 3;
 /// Mean square of the sound over the one that was asked for (6 dB).
 const LOUD_RATIO: f32 = 4.0;
-/// What is below -40 dB is no squeal, whatever was asked for.
-const LOUD_FLOOR: f32 = 1e-4;
 /// Voiced hops in a row after which rough sound is taken for noise that feeds itself.
 const ROUGH_HOPS: u32 = 8;
 /// Pre-emphasised over plain mean square of a hop. A sung vowel has 0.03 to 0.2, white noise 1.7.

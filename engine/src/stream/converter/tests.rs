@@ -68,6 +68,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
             excitation_harmonics: 2,
             period_taps: 3,
             frame_channels: 8,
+            spectrum: matches!(encoder, EncoderConfig::Mel { .. }),
             ..Default::default()
         },
         encoder,
@@ -514,4 +515,30 @@ fn a_decoder_that_shouts_is_kept_near_the_take() {
     let sung = square(&output[latency..]);
     assert!(asked > 1e-5 && most < 0.05, "the take is {asked}");
     assert!(sung < most && sung > asked, "{sung} where the take is {asked}");
+}
+
+/// The same bank twice, but for the spectrum that it expects: bright in one, dark in the other.
+#[test]
+fn what_is_sung_is_led_to_the_spectrum_that_the_bank_expects() {
+    let bank =
+        bank(EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 });
+    let card = bank.card().clone();
+    let specs = crate::voice::tensor_specs(&card.model, card.singers.len());
+    let input = take(32_000, MODEL_RATE_HZ);
+    // Power of the difference of neighbours over the power: what is high over all.
+    let brightness = |slope: f32| {
+        let mut tensors: std::collections::BTreeMap<String, Vec<f32>> =
+            specs.iter().map(|spec| (spec.name.clone(), bank.tensor(&spec.name).to_vec())).collect();
+        tensors.get_mut("spectrum.weight").unwrap().fill(0.0);
+        let bias = tensors.get_mut("spectrum.bias").unwrap();
+        bias.iter_mut().enumerate().for_each(|(band, bias)| *bias = slope * (band as f32 / 19.5 - 1.0));
+        let bank = Arc::new(VoiceBank::new(card.clone(), tensors).unwrap());
+        let mut converter = Converter::new(&bank, MODEL_RATE_HZ, Settings::default()).unwrap();
+        let mut output = vec![0.0; input.len()];
+        converter.process(&input, &mut output);
+        let steps: f32 = output.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
+        steps / output.iter().map(|sample| sample * sample).sum::<f32>()
+    };
+    let (dark, bright) = (brightness(-1.0), brightness(1.0));
+    assert!(bright > 1.5 * dark, "{bright} and {dark}");
 }

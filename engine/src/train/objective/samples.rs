@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 
 use super::{Losses, Objective};
 use crate::model::random::Generator;
-use crate::model::{Confusion, Decoder, Parameters, Spectrum, encode, narrow};
+use crate::model::{Confusion, Decoder, Parameters, encode, narrow, spectrum_distance};
 use crate::train::backtranslation::SungByBlends;
 use crate::train::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer};
 use crate::train::chart::Point;
@@ -16,7 +16,6 @@ use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
 use crate::train::recipe::Recipe;
 use crate::train::score::{mean_bits, scored_samples, validation_cuts};
-use crate::voice::EncoderConfig;
 
 /// The networks that are learnt beside the bank's.
 pub(super) struct Samples<'a> {
@@ -26,7 +25,6 @@ pub(super) struct Samples<'a> {
     /// The singers' classifier, where the encoder is trained against it.
     confusion: Option<(Confusion, Adam)>,
     codebook: Option<RunningCodebook>,
-    spectrum: Option<(Spectrum, Adam)>,
 }
 
 impl<'a> Samples<'a> {
@@ -42,7 +40,6 @@ impl<'a> Samples<'a> {
             batcher: Batcher::new(recipe, corpus),
             confusion: confusion_of(recipe, corpus.singers.len())?,
             codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
-            spectrum: spectrum_of(recipe)?,
         })
     }
 
@@ -88,12 +85,12 @@ impl Objective for Samples<'_> {
         }
         // What the classifier hears: the many segments of spectra where there are such.
         let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
-        if let (Some((spectrum, _)), Some(config)) = (&self.spectrum, &training.spectrum) {
+        if let Some(config) = &training.spectrum {
             let batch = self.batcher.spectra(step, config.segments, sung)?;
             let heard = encode(model, parameters, &batch.encoder_input)?;
             latent = self.noisy(step, &narrow(model, parameters, &heard)?.latent, SPECTRUM_SEED)?;
             let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
-            let distance = spectrum.distance(&frames, &batch.spectrum)?;
+            let distance = spectrum_distance(parameters, &frames, &batch.spectrum)?;
             loss = (loss + (&distance * f64::from(config.weight))?)?;
             losses.spectrum_distance = distance.to_scalar::<f32>()?;
             singers = batch.singers;
@@ -117,9 +114,6 @@ impl Objective for Samples<'_> {
         adam.step(parameters, &gradients, rate, norm)?;
         if let Some((confusion, adam)) = &mut self.confusion {
             adam.step(&confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
-        }
-        if let Some((spectrum, adam)) = &mut self.spectrum {
-            adam.step(&spectrum.parameters, &gradients, rate, norm)?;
         }
         if let (Some(running), Some(codes), Some(config)) =
             (&mut self.codebook, &narrowed.codes, &training.codebook)
@@ -155,9 +149,6 @@ impl Objective for Samples<'_> {
         if let Some(codebook) = &self.codebook {
             checkpoint.put("codebook", &codebook.state, &Adam::default())?;
         }
-        if let Some((spectrum, adam)) = &self.spectrum {
-            checkpoint.put("spectrum", &spectrum.parameters, adam)?;
-        }
         Ok(())
     }
 
@@ -167,9 +158,6 @@ impl Objective for Samples<'_> {
         }
         if let Some(codebook) = &self.codebook {
             checkpoint.take("codebook", &codebook.state, &mut Adam::default())?;
-        }
-        if let Some((spectrum, adam)) = &mut self.spectrum {
-            checkpoint.take("spectrum", &spectrum.parameters, adam)?;
         }
         Ok(())
     }
@@ -191,15 +179,4 @@ fn confusion_of(recipe: &Recipe, singers: usize) -> Result<Option<(Confusion, Ad
     }
     let confusion = Confusion::new(recipe.model.latent_size, singers, recipe.training.seed ^ 0xC0F)?;
     Ok(Some((confusion, Adam::default())))
-}
-
-/// The map to spectra, if the recipe asks for it.
-fn spectrum_of(recipe: &Recipe) -> Result<Option<(Spectrum, Adam)>, TrainError> {
-    let (EncoderConfig::Mel { mels, .. }, Some(_)) = (&recipe.model.encoder, &recipe.training.spectrum)
-    else {
-        return Ok(None);
-    };
-    let channels = recipe.model.condition.frame_channels;
-    let spectrum = Spectrum::new(channels, *mels, recipe.training.seed ^ SPECTRUM_SEED)?;
-    Ok(Some((spectrum, Adam::default())))
 }

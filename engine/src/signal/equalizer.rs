@@ -1,0 +1,311 @@
+//! Leads sound to the spectrum that it should have, hop by hop.
+
+use std::f64::consts::PI;
+
+use super::mel::MelBank;
+
+/// Hops that the mean of what is missing reaches back: a share of `1 / e` of it is older.
+const MEMORY_HOPS: f32 = 3.0;
+/// Mean square of a window that counts for half of a loud one (-50 dB): in a rest there is nothing to lead.
+const QUIET_SQUARE: f32 = 1e-5;
+/// What is never there counts for so much of a loud window: after a rest the filter opens from flat.
+const FLAT_WEIGHT: f32 = 0.05;
+/// Largest gain of a band, up or down: 12 dB, in nepers of power.
+const MOST_NEPERS: f32 = 2.763;
+/// Taps of the filter at 16 kHz; as many milliseconds at other rates. The gains are as smooth as mel bands are wide, and a
+/// filter of least phase has its energy at its start.
+const TAPS_SECONDS: f64 = 0.006;
+/// Bands beside each other share their gains by a binomial of order four.
+const SMOOTHING: [f32; 5] = [0.0625, 0.25, 0.375, 0.25, 0.0625];
+
+/// A filter of least phase whose response is the difference between a spectrum that is expected and the one that is heard,
+/// both as log-mel frames of the [`MelBank`], smoothed over bands and some hops. It keeps the level, delays nothing, and
+/// glides over a hop from one response to the next.
+///
+/// The taps follow from the cepstrum of the gains without a transform: with `c` the cepstrum of their logarithm of amplitude,
+/// folded to its causal half, `h[0] = exp(c[0])` and `n h[n] = sum over k from 1 to n of k c[k] h[n - k]`
+/// (Oppenheim and Schafer, "Discrete-Time Signal Processing", chapter 13).
+pub struct Equalizer {
+    bank: MelBank,
+    strength: f32,
+    /// The last window of input, oldest sample first.
+    heard: Vec<f32>,
+    frame: Vec<f32>,
+    expected_before: Vec<f32>,
+    /// Share of the expectation before the last in the one at the window's centre.
+    before_share: f32,
+    /// Weighted sum of what was missing, and of the weights.
+    missing: Vec<f32>,
+    weight: f32,
+    gains: Vec<f32>,
+    /// Share of each band in the power of a flat spectrum.
+    widths: Vec<f32>,
+    /// `[taps][bands]`: the folded cepstrum of gains.
+    cepstrum_of: Vec<Vec<f32>>,
+    cepstrum: Vec<f32>,
+    /// The response at the end of the last hop, and at the end of this one; newest tap last.
+    before: Vec<f32>,
+    now: Vec<f32>,
+    /// `taps - 1` samples of input, then the hop that is worked on.
+    past: Vec<f32>,
+}
+
+impl Equalizer {
+    /// A filter at the start of a stream, flat, for frames of `bands` bands; `strength` is its share of the difference, 0 to 1.
+    pub fn new(sample_rate_hz: u32, hop_samples: usize, bands: usize, strength: f32) -> Self {
+        let bank = MelBank::new(sample_rate_hz, bands, 1.0);
+        let window = bank.window_samples();
+        let taps = ((TAPS_SECONDS * f64::from(sample_rate_hz)).round() as usize).max(8);
+        // The window ends with the hop, so its centre is earlier than the hop's.
+        let back = (window as f32 - hop_samples as f32) / 2.0;
+        let centres_hz = bank.centres_hz();
+        let widths = (0..bands)
+            .map(|band| {
+                let (low, high) = (band.saturating_sub(1), (band + 1).min(bands - 1));
+                (centres_hz[high] - centres_hz[low]) / (high - low).max(1) as f32
+            })
+            .collect();
+        let mut now = vec![0.0; taps];
+        now[taps - 1] = 1.0;
+        Self {
+            cepstrum_of: folded_cepstrum(sample_rate_hz, centres_hz, taps),
+            widths,
+            bank,
+            strength,
+            heard: vec![0.0; window],
+            frame: vec![0.0; bands],
+            expected_before: vec![0.0; bands],
+            before_share: (back / hop_samples as f32).clamp(0.0, 1.0),
+            missing: vec![0.0; bands],
+            weight: 0.0,
+            gains: vec![0.0; bands],
+            cepstrum: vec![0.0; taps],
+            before: now.clone(),
+            now,
+            past: vec![0.0; taps - 1 + hop_samples],
+        }
+    }
+
+    /// Back to the start of a stream.
+    pub fn reset(&mut self) {
+        for values in
+            [&mut self.heard, &mut self.expected_before, &mut self.missing, &mut self.past, &mut self.now]
+        {
+            values.fill(0.0);
+        }
+        self.weight = 0.0;
+        if let Some(tap) = self.now.last_mut() {
+            *tap = 1.0;
+        }
+    }
+
+    /// Filters a hop in place. `expected`, `[bands]`, is its log-mel frame as it should be, without level.
+    ///
+    /// # Panics
+    /// If a length is not as was said.
+    pub fn process(&mut self, hop: &mut [f32], expected: &[f32]) {
+        let rest = self.heard.len().saturating_sub(hop.len());
+        let kept = self.heard.len() - rest;
+        self.heard.copy_within(kept.., 0);
+        self.heard[rest..].copy_from_slice(&hop[hop.len() - kept..]);
+        self.bank.frame(&self.heard, &mut self.frame);
+        let square = super::loudness::mean_square(&self.heard);
+        self.learn(expected, square);
+        self.set_gains();
+        self.set_response();
+
+        let history = self.now.len() - 1;
+        let step = 1.0 / hop.len() as f32;
+        self.past[history..][..hop.len()].copy_from_slice(hop);
+        for (index, sample) in hop.iter_mut().enumerate() {
+            let window = &self.past[index..][..=history];
+            let (before, now) = (super::dot(&self.before, window), super::dot(&self.now, window));
+            *sample = before + (now - before) * ((index + 1) as f32 * step);
+        }
+        self.past.copy_within(hop.len().., 0);
+    }
+
+    /// Takes in what is missing from the window.
+    fn learn(&mut self, expected: &[f32], square: f32) {
+        let keep = (-1.0 / MEMORY_HOPS).exp();
+        let share = (1.0 - keep) * square / (square + QUIET_SQUARE);
+        self.weight = keep * self.weight + share;
+        let bands = self.missing.iter_mut().zip(&self.frame).zip(expected).zip(&mut self.expected_before);
+        for (((missing, heard), &expected), before) in bands {
+            let at_centre = expected + self.before_share * (*before - expected);
+            *missing = keep * *missing + share * (at_centre - heard);
+            *before = expected;
+        }
+    }
+
+    /// The bands' gains in nepers of power: smooth, within bounds, and such that the sound heard keeps its power.
+    fn set_gains(&mut self) {
+        let last = self.missing.len() - 1;
+        let scale = self.strength / (self.weight + FLAT_WEIGHT);
+        for (band, gain) in self.gains.iter_mut().enumerate() {
+            let beside =
+                |offset: usize| self.missing[(band + offset).saturating_sub(SMOOTHING.len() / 2).min(last)];
+            let sum: f32 = SMOOTHING.iter().enumerate().map(|(offset, share)| share * beside(offset)).sum();
+            *gain = (scale * sum).clamp(-MOST_NEPERS, MOST_NEPERS);
+        }
+        let (mut power_before, mut power_now) = (0.0f32, 0.0f32);
+        for ((width, frame), gain) in self.widths.iter().zip(&self.frame).zip(&self.gains) {
+            power_before += width * frame.exp();
+            power_now += width * (frame + gain).exp();
+        }
+        let more = (power_now / power_before).ln();
+        self.gains.iter_mut().for_each(|gain| *gain -= more);
+    }
+
+    /// The taps of least phase that have the gains.
+    fn set_response(&mut self) {
+        std::mem::swap(&mut self.before, &mut self.now);
+        for (value, of) in self.cepstrum.iter_mut().zip(&self.cepstrum_of) {
+            *value = super::dot(of, &self.gains);
+        }
+        let taps = self.now.len();
+        // Newest tap last: `h[n]` stands at `taps - 1 - n`.
+        self.now[taps - 1] = self.cepstrum[0].exp();
+        for n in 1..taps {
+            let sum: f32 = (1..=n).map(|k| k as f32 * self.cepstrum[k] * self.now[taps - 1 - (n - k)]).sum();
+            self.now[taps - 1 - n] = sum / n as f32;
+        }
+    }
+}
+
+/// `[taps][bands]`: what a band's gain in nepers of power, drawn over the spectrum in straight lines between the bands'
+/// centres, adds to each value of the folded cepstrum of the logarithm of amplitude.
+fn folded_cepstrum(sample_rate_hz: u32, centres_hz: &[f32], taps: usize) -> Vec<Vec<f32>> {
+    let bands = centres_hz.len();
+    let points = (8 * taps).next_power_of_two();
+    let mut cepstrum = vec![vec![0.0f64; bands]; taps];
+    for point in 0..=points {
+        let angle = PI * point as f64 / points as f64;
+        let hz = (0.5 * f64::from(sample_rate_hz) * point as f64 / points as f64) as f32;
+        let above = centres_hz.partition_point(|centre| *centre <= hz);
+        let ends = if above == 0 {
+            [(0, 1.0), (0, 0.0)]
+        } else if above == bands {
+            [(bands - 1, 1.0), (bands - 1, 0.0)]
+        } else {
+            let (low, high) = (centres_hz[above - 1], centres_hz[above]);
+            let share = f64::from((hz - low) / (high - low));
+            [(above - 1, 1.0 - share), (above, share)]
+        };
+        // Half of the power's logarithm is the amplitude's; the ends of the axis count once, all else for both its sides.
+        let measure = 0.5 * if point == 0 || point == points { 0.5 } else { 1.0 } / points as f64;
+        for (n, row) in cepstrum.iter_mut().enumerate() {
+            let fold = if n == 0 { 1.0 } else { 2.0 };
+            for (band, share) in ends {
+                row[band] += fold * measure * share * (angle * n as f64).cos();
+            }
+        }
+    }
+    cepstrum.into_iter().map(|row| row.into_iter().map(|value| value as f32).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::uniform;
+
+    const RATE_HZ: u32 = 16_000;
+    const HOP: usize = 160;
+    const BANDS: usize = 40;
+
+    fn noise(samples: usize) -> Vec<f32> {
+        (0..samples).map(|n| 0.2 * (2.0 * uniform(5, n as u64) - 1.0)).collect()
+    }
+
+    fn mean_frame(sound: &[f32]) -> Vec<f32> {
+        let mut bank = MelBank::new(RATE_HZ, BANDS, 1.0);
+        let (mut mean, mut frame, mut count) = (vec![0.0; BANDS], vec![0.0; BANDS], 0.0);
+        for window in sound.windows(bank.window_samples()).step_by(HOP) {
+            bank.frame(window, &mut frame);
+            mean.iter_mut().zip(&frame).for_each(|(mean, value)| *mean += value);
+            count += 1.0;
+        }
+        mean.iter().map(|value| value / count).collect()
+    }
+
+    fn power(sound: &[f32]) -> f32 {
+        sound.iter().map(|x| x * x).sum()
+    }
+
+    /// White noise led to a broad peak of 9 dB: the mean frame gets it, the level stays.
+    #[test]
+    fn what_is_heard_comes_to_be_what_is_expected_at_its_own_level() {
+        let input = noise(HOP * 400);
+        let flat = mean_frame(&input);
+        let peak = |band: usize| 2.0 * (-((band as f32 - 15.0) / 6.0).powi(2)).exp();
+        let expected: Vec<f32> = (0..BANDS).map(|band| flat[band] + peak(band)).collect();
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        let mut output = input.clone();
+        output.chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &expected));
+        let found = mean_frame(&output[HOP * 20..]);
+        let mean: f32 = (0..BANDS).map(peak).sum::<f32>() / BANDS as f32;
+        for band in 2..BANDS - 2 {
+            let (got, wanted) = (found[band] - flat[band], peak(band) - mean);
+            assert!((got - wanted).abs() < 0.25, "band {band}: {got} for {wanted}");
+        }
+        let change = power(&output) / power(&input);
+        assert!((0.8..1.25).contains(&change), "{change}");
+    }
+
+    /// The recursion's filter against the definition: its amplitude on a fine grid is the drawn gain, and it is of least phase
+    /// (its energy is at the start).
+    #[test]
+    fn the_taps_have_the_gains_and_the_least_phase() {
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        for (band, gain) in equalizer.gains.iter_mut().enumerate() {
+            *gain = 1.5 * (band as f32 / 5.0).sin();
+        }
+        equalizer.set_response();
+        let centres_hz = equalizer.bank.centres_hz().to_vec();
+        for (band, &centre_hz) in centres_hz.iter().enumerate().take(BANDS - 1).skip(10) {
+            let angle = std::f64::consts::TAU * f64::from(centre_hz) / f64::from(RATE_HZ);
+            let (mut re, mut im) = (0.0, 0.0);
+            for (n, tap) in equalizer.now.iter().rev().enumerate() {
+                re += f64::from(*tap) * (angle * n as f64).cos();
+                im += f64::from(*tap) * (angle * n as f64).sin();
+            }
+            let (found, wanted) = ((re * re + im * im).ln(), f64::from(equalizer.gains[band]));
+            assert!((found - wanted).abs() < 0.1, "band {band}: {found} for {wanted}");
+        }
+        let start = power(&equalizer.now[equalizer.now.len() - 16..]);
+        assert!(start > 0.98 * power(&equalizer.now), "{start}");
+    }
+
+    #[test]
+    fn what_is_as_expected_and_what_is_silent_stay_as_they_are() {
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        for hop in noise(HOP * 50).chunks(HOP) {
+            let quiet: Vec<f32> = hop.iter().map(|x| x * 1e-4).collect();
+            let mut output = quiet.clone();
+            equalizer.process(&mut output, &[0.0; BANDS]);
+            let moved: Vec<f32> = output.iter().zip(&quiet).map(|(a, b)| a - b).collect();
+            assert!(power(&moved) < 1e-2 * power(&quiet));
+        }
+        let mut off = Equalizer::new(RATE_HZ, HOP, BANDS, 0.0);
+        for hop in noise(HOP * 20).chunks(HOP) {
+            let mut output = hop.to_vec();
+            off.process(&mut output, &[3.0; BANDS]);
+            assert!(output.iter().zip(hop).all(|(a, b)| (a - b).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_reset_filter_is_a_new_one() {
+        let mut used = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7);
+        noise(HOP * 9).chunks_mut(HOP).for_each(|hop| used.process(hop, &[1.0; BANDS]));
+        used.reset();
+        let mut fresh = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7);
+        for hop in noise(HOP * 5).chunks(HOP) {
+            let (mut again, mut once) = (hop.to_vec(), hop.to_vec());
+            let expected: Vec<f32> = (0..BANDS).map(|band| band as f32 * 0.1).collect();
+            used.process(&mut again, &expected);
+            fresh.process(&mut once, &expected);
+            assert_eq!(again, once);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How loud what is sung may be: an autoregressive network is told a loudness, but nothing holds it to that.
+
+use crate::signal::analysis::HOP_PARTS;
+use crate::signal::loudness::{LOUDNESS_FLOOR, mean_square};
+
+/// Mean square of what is sung in a rest over the take's, at most.
+const REST_SHARE: f32 = 0.5;
+/// Mean square of what is sung elsewhere over the one that was asked for, at most (9 dB).
+const BURST_RATIO: f32 = 8.0;
+/// What is below -40 dB is no burst, whatever was asked for.
+pub(super) const LOUD_FLOOR: f32 = 1e-4;
+/// Part of a hop in which what is too loud is turned down.
+const FALL_SHARE: usize = 10;
+/// Stands in for the mean square of digital silence where it divides.
+const SMALLEST_SQUARE: f32 = 1e-20;
+
+/// The mean square that a loudness stands for.
+pub(super) fn square_of(loudness: f32) -> f32 {
+    (3.0 * loudness - 6.0).exp()
+}
+
+/// A gain that changes without a step.
+pub(super) struct Glide {
+    gain: f32,
+}
+
+impl Default for Glide {
+    fn default() -> Self {
+        Self { gain: 1.0 }
+    }
+}
+
+impl Glide {
+    /// Multiplies by a gain that goes in so many samples from the last one to this one.
+    pub fn apply(&mut self, output: &mut [f32], gain: f32, samples: usize) {
+        if self.gain != 1.0 || gain != 1.0 {
+            let step = (gain - self.gain) / samples.max(1) as f32;
+            for (index, sample) in output.iter_mut().enumerate() {
+                *sample *= if index < samples { self.gain + step * (index + 1) as f32 } else { gain };
+            }
+        }
+        self.gain = gain;
+    }
+
+    /// Keeps the mean square of `output` at `most`: down in `fall` samples, up again over all of `output`.
+    fn hold(&mut self, output: &mut [f32], most: f32, fall: usize) {
+        let gain = (most / mean_square(output).max(SMALLEST_SQUARE)).sqrt().min(1.0);
+        let samples = if gain < self.gain { fall } else { output.len() };
+        self.apply(output, gain, samples);
+    }
+}
+
+/// Keeps what is sung near the take. Where it sounds that is within bounds, hop by hop: a burst is over before the guard of
+/// squeals hears it. Where the take is softer than a loudness can say, the take itself says how soft, in parts of a hop: a rest
+/// is no place to hear the decoder breathe, and it begins and ends within a hop.
+#[derive(Default)]
+pub(super) struct Restraint {
+    burst: Glide,
+    rest: Glide,
+}
+
+impl Restraint {
+    /// Holds a hop that was asked for at a loudness, while the take's own has these mean squares.
+    pub fn apply(&mut self, output: &mut [f32], asked_loudness: f32, take_squares: &[f32; HOP_PARTS]) {
+        let fall = output.len() / FALL_SHARE;
+        self.burst.hold(output, BURST_RATIO * square_of(asked_loudness) + LOUD_FLOOR, fall);
+        let part_samples = output.len().div_ceil(HOP_PARTS);
+        let rest = square_of(LOUDNESS_FLOOR);
+        for (part, &take) in output.chunks_mut(part_samples).zip(take_squares) {
+            // Above a rest's level the bound opens three times as fast as the take rises, in dB.
+            let over = (take / rest).max(1.0);
+            self.rest.hold(part, REST_SHARE * take * over * over, fall);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOP: usize = 160;
+    const PART: usize = HOP / HOP_PARTS;
+
+    fn buzz() -> Vec<f32> {
+        (0..HOP).map(|n| if n % 2 == 0 { 0.1 } else { -0.1 }).collect()
+    }
+
+    /// A take that falls silent for half a hop: the rest is held 3 dB under the take there, and nothing is held elsewhere.
+    #[test]
+    fn a_rest_within_a_hop_is_held_under_the_take() {
+        let mut restraint = Restraint::default();
+        let (loud, rest) = (1e-2, 1e-8);
+        let loudness = crate::signal::loudness::loudness(loud);
+        let mut output = buzz();
+        restraint.apply(&mut output, loudness, &[loud, rest, rest, loud]);
+        assert_eq!(output[..PART], buzz()[..PART]);
+        let fall = HOP / FALL_SHARE;
+        assert!(mean_square(&output[PART + fall..3 * PART]) <= REST_SHARE * rest * 1.001);
+        // Up again, without a step.
+        assert!(output[3 * PART].abs() < 0.01 && output[HOP - 1].abs() > 0.0999);
+    }
+
+    /// What the take has at -57 dB may be sung, but not at -30.
+    #[test]
+    fn just_above_a_rest_the_bound_is_near() {
+        let mut restraint = Restraint::default();
+        let take = 2e-6;
+        let asked = crate::signal::loudness::loudness(take);
+        restraint.apply(&mut buzz(), asked, &[take; HOP_PARTS]);
+        let mut output = buzz();
+        restraint.apply(&mut output, asked, &[take; HOP_PARTS]);
+        let sung = mean_square(&output);
+        assert!(sung < 2.0 * take && sung > REST_SHARE * take, "{sung} where the take is {take}");
+    }
+}
