@@ -14,6 +14,7 @@
 //! critic           tells converted envelopes from sung ones
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
 //! error            why a run ended early
+//! emphasis         singers further apart in a bank than training put them, and back
 //! score            how well given parameters predict given segments
 //! adapt            a new singer in a bank that is there
 //! inherit          the weights of a bank as the start of another run
@@ -30,6 +31,7 @@ mod checkpoint;
 mod codebook;
 mod corpus;
 mod critic;
+mod emphasis;
 mod error;
 mod inherit;
 mod jitter;

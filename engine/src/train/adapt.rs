@@ -93,6 +93,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             gradient_norm: 1.0,
             average_decay: 0.95,
             singer_emphasis: 1.0,
+            singer_contrast: 0.0,
             latent_noise: 0.0,
             confusion: 0.0,
             confusion_warm_up_steps: 0,

@@ -1,6 +1,7 @@
 //! The weights of a bank as the start of another run: of other singers, of a model that hears less far ahead, of a wider
 //! one.
 
+use super::emphasis::Emphasis;
 use super::error::TrainError;
 use super::recipe::Recipe;
 use crate::model::Parameters;
@@ -86,17 +87,15 @@ fn with_free_sizes_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
 
 fn embeddings(singers: &[String], bank: &VoiceBank) -> Vec<f32> {
     let card = bank.card();
-    let known: Vec<&[f32]> = (0..card.singers.len()).map(|index| bank.singer_embedding(index)).collect();
     let width = card.model.singer_embedding_size;
+    let emphasis = Emphasis { from_mean: card.singer_emphasis, from_nearest: card.singer_contrast };
+    let trained = emphasis.taken_back(bank.tensor(EMBEDDING), width);
+    let known: Vec<&[f32]> = trained.chunks_exact(width).collect();
     let mean: Vec<f32> = (0..width)
         .map(|channel| known.iter().map(|row| row[channel]).sum::<f32>() / known.len() as f32)
         .collect();
-    let as_trained = |row: &[f32]| -> Vec<f32> {
-        row.iter().zip(&mean).map(|(value, mean)| mean + (value - mean) / card.singer_emphasis).collect()
-    };
-    let of = |name: &String| {
-        bank.singer_index(name).map_or_else(|_| mean.clone(), |index| as_trained(known[index]))
-    };
+    let of =
+        |name: &String| bank.singer_index(name).map_or_else(|_| mean.clone(), |index| known[index].to_vec());
     singers.iter().flat_map(of).collect()
 }
 

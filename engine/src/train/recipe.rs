@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::emphasis::Emphasis;
 use crate::voice::{
     Arithmetic, BottleneckConfig, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput,
     tensor_specs,
@@ -83,6 +84,10 @@ pub struct TrainingConfig {
     /// little above 1 sings a little more like the singer than the training audio, which makes up for what still
     /// comes through of the take's own singer.
     pub singer_emphasis: f32,
+    /// How far each singer's embedding is then put further away from the mean of the two nearest others, as a share of its
+    /// distance from it: 0 to 1. For singers that are taken for one another.
+    #[serde(default)]
+    pub singer_contrast: f32,
     /// Standard deviation of Gaussian noise on the latent, which keeps faint traces of the singer out of it.
     pub latent_noise: f32,
     /// The singer-confusion strength lambda.
@@ -107,6 +112,13 @@ pub struct TrainingConfig {
     pub codebook: Option<CodebookConfig>,
     /// A critic of converted envelopes, for a model that gives envelopes.
     pub critic: Option<CriticConfig>,
+}
+
+impl TrainingConfig {
+    /// How much further apart singers are put in the bank.
+    pub(crate) fn emphasis(&self) -> Emphasis {
+        Emphasis { from_mean: self.singer_emphasis, from_nearest: self.singer_contrast }
+    }
 }
 
 /// A network that tells converted envelopes from sung ones, which the decoder then learns to deceive.
@@ -323,8 +335,10 @@ impl Recipe {
             }
         }
         let embeds = model.singers == SingerInput::Embedding;
-        if !embeds && training.singer_emphasis != 1.0 {
-            return refuse("training.singer_emphasis must be 1 where singers have no learnt embeddings");
+        if !embeds && training.emphasis() != Emphasis::NONE {
+            return refuse(
+                "training.singer_emphasis must be 1, singer_contrast 0 where singers have no learnt embeddings",
+            );
         }
         if !embeds && self.backtranslation.is_some() {
             return refuse(
@@ -365,6 +379,9 @@ impl Recipe {
             || !(0.0..1.0).contains(&training.average_decay)
         {
             return refuse("training rates must be finite and not negative, average_decay in [0, 1)");
+        }
+        if !(0.0..=1.0).contains(&training.singer_contrast) {
+            return refuse("training.singer_contrast must be 0 to 1");
         }
         let lapses = [self.augment.lapses_per_second, self.augment.rough_lapses_per_second];
         if !(0..=128).contains(&self.augment.code_noise)

@@ -13,6 +13,7 @@ use super::batch::{other_singer, samples_per_step};
 use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
 use super::corpus::Corpus;
+use super::emphasis::Emphasis;
 use super::error::TrainError;
 use super::inherit::inherit;
 use super::objective::{Losses, Objective, objective};
@@ -272,19 +273,12 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The averaged weights, every singer moved away from the mean of all as the recipe says.
+    /// The averaged weights, the singers as far apart as the recipe says.
     fn emphasised(&self) -> BTreeMap<String, Vec<f32>> {
         let mut tensors = self.average.clone();
-        let width = self.recipe.model.singer_embedding_size;
-        let emphasis = self.recipe.training.singer_emphasis;
-        if let (Some(embeddings), true) = (tensors.get_mut(EMBEDDING), emphasis != 1.0) {
-            let singers = embeddings.len() / width;
-            for channel in 0..width {
-                let mean = embeddings.iter().skip(channel).step_by(width).sum::<f32>() / singers as f32;
-                for value in embeddings.iter_mut().skip(channel).step_by(width) {
-                    *value = mean + emphasis * (*value - mean);
-                }
-            }
+        let emphasis = self.recipe.training.emphasis();
+        if let (Some(embeddings), true) = (tensors.get_mut(EMBEDDING), emphasis != Emphasis::NONE) {
+            *embeddings = emphasis.put_on(embeddings, self.recipe.model.singer_embedding_size);
         }
         tensors
     }
@@ -336,6 +330,7 @@ impl<'a> Trainer<'a> {
             sampling: self.recipe.sampling,
             arithmetic: self.recipe.arithmetic,
             singer_emphasis: self.recipe.training.singer_emphasis,
+            singer_contrast: self.recipe.training.singer_contrast,
             loudest: self.corpus.loudest,
             trained_on: format!("{} ({minutes:.0} minutes, {} steps)", card.trained_on, self.step),
             licence: card.licence.clone(),

@@ -39,6 +39,9 @@ pub struct Card {
     /// them.
     #[serde(default = "no_emphasis")]
     pub singer_emphasis: f32,
+    /// What share of their distance from their two nearest neighbours they were then moved further away from those.
+    #[serde(default)]
+    pub singer_contrast: f32,
     /// The loudness (in the feature's unit) up to which the decoder was trained. Louder hops are sung at it and
     /// amplified afterwards: beyond what it knows, a decoder may fall into a squeal.
     pub loudest: f32,
@@ -158,6 +161,7 @@ impl Card {
             check_range(&field, singer.median_f0_hz, 20.0, 4_000.0)?;
         }
         check_range("singer_emphasis", self.singer_emphasis, 0.01, 100.0)?;
+        check_range("singer_contrast", self.singer_contrast, 0.0, 1.0)?;
         check_range("loudest", self.loudest, LOUDNESS_FLOOR, LOUDNESS_CEILING)?;
         check_range("sampling.voiced_sharpness", self.sampling.voiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;

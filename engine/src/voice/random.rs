@@ -26,6 +26,7 @@ impl VoiceBank {
             sampling: Sampling { comb: 0.5, spectrum: 0.8, ..Sampling::default() },
             arithmetic: Arithmetic::default(),
             singer_emphasis: 1.0,
+            singer_contrast: 0.0,
             loudest: crate::signal::loudness::LOUDNESS_CEILING,
             trained_on: "nothing: random weights".into(),
             licence: "CC0-1.0".into(),
