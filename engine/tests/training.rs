@@ -243,7 +243,8 @@ fn wave_encoders_train_too() {
 fn a_run_that_starts_from_a_bank_knows_what_it_knows() {
     let folder = tempfile::tempdir().unwrap();
     make_corpus(&folder.path().join("corpus"));
-    let emphasised = |text: String| text.replace("singer_emphasis = 1.0", "singer_emphasis = 1.5\nsinger_contrast = 0.2");
+    let emphasised =
+        |text: String| text.replace("singer_emphasis = 1.0", "singer_emphasis = 1.5\nsinger_contrast = 0.2");
     let first = recipe(folder.path(), emphasised);
     let corpus = load(folder.path(), &first);
     let (summary, bits) = train(&first, &corpus, &folder.path().join("first"), u64::MAX);

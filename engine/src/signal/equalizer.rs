@@ -12,6 +12,8 @@ const QUIET_SQUARE: f32 = 1e-5;
 const FLAT_WEIGHT: f32 = 0.05;
 /// Largest gain of a band, up or down: 12 dB, in nepers of power.
 const MOST_NEPERS: f32 = 2.763;
+/// Largest difference that is believed, in nepers of power.
+const MOST_MISSING: f32 = 20.0;
 /// Taps of the filter at 16 kHz; as many milliseconds at other rates. The gains are as smooth as mel bands are wide, and a
 /// filter of least phase has its energy at its start.
 const TAPS_SECONDS: f64 = 0.006;
@@ -133,7 +135,11 @@ impl Equalizer {
         let bands = self.missing.iter_mut().zip(&self.frame).zip(expected).zip(&mut self.expected_before);
         for (((missing, heard), &expected), before) in bands {
             let at_centre = expected + self.before_share * (*before - expected);
-            *missing = keep * *missing + share * (at_centre - heard);
+            let difference = at_centre - heard;
+            // A bank may expect what is no number; that must not stay in the mean for ever.
+            let difference =
+                if difference.is_finite() { difference.clamp(-MOST_MISSING, MOST_MISSING) } else { 0.0 };
+            *missing = keep * *missing + share * difference;
             *before = expected;
         }
     }
@@ -250,6 +256,18 @@ mod tests {
         }
         let change = power(&output) / power(&input);
         assert!((0.8..1.25).contains(&change), "{change}");
+    }
+
+    /// A bank may expect nonsense for a while; what comes after it is not touched by it.
+    #[test]
+    fn what_is_no_number_is_not_remembered() {
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        for (index, hop) in noise(HOP * 40).chunks(HOP).enumerate() {
+            let mut output = hop.to_vec();
+            let expected = if index < 9 { [f32::INFINITY, f32::NAN][index % 2] } else { 0.0 };
+            equalizer.process(&mut output, &[expected; BANDS]);
+            assert!(output.iter().all(|x| x.is_finite()), "hop {index}");
+        }
     }
 
     /// The recursion's filter against the definition: its amplitude on a fine grid is the drawn gain, and it is of least phase

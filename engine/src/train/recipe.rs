@@ -397,6 +397,11 @@ impl Recipe {
                 return refuse("training.spectrum.segments must be at least 1, weight 0 to 1000");
             }
         }
+        if self.sampling.spectrum > 0.0 && training.spectrum.is_none() {
+            return refuse(
+                "sampling.spectrum needs training.spectrum: nobody teaches the bank what to expect",
+            );
+        }
         let specs = tensor_specs(&self.model, 1);
         if let Some(start) = training
             .learn
