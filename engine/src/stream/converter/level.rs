@@ -5,8 +5,8 @@ use crate::signal::loudness::{LOUDNESS_FLOOR, mean_square};
 
 /// Mean square of what is sung in a rest over the take's, at most.
 const REST_SHARE: f32 = 0.5;
-/// Mean square of what is sung elsewhere over the one that was asked for, at most (9 dB).
-const BURST_RATIO: f32 = 8.0;
+/// Mean square of what is sung elsewhere over the one that was asked for, at most (5 dB).
+const BURST_RATIO: f32 = 3.0;
 /// What is below -40 dB is no burst, whatever was asked for.
 pub(super) const LOUD_FLOOR: f32 = 1e-4;
 /// Part of a hop in which what is too loud is turned down.
