@@ -192,8 +192,7 @@ impl Decoder {
         &self.state.codes
     }
 
-    /// The spectrum that the last hop should have, as the frame network has it: a log-mel frame without level, halved, without
-    /// the mean of all singers. Empty where the model reads none.
+    /// The spectrum that the last hop should have: a log-mel frame without level. Empty where the model reads none.
     pub fn spectrum(&self) -> &[f32] {
         &lanes::flat(&self.state.hop.spectrum)[..self.weights.config.spectrum_bands()]
     }

@@ -34,7 +34,7 @@ pub(super) struct HopCondition {
     hidden: Box<[Block]>,
     hidden_input: Box<[Block]>,
     prior_outputs: Box<[Block]>,
-    /// The spectrum that is to be sung, as it was learnt: halved and without the mean of all singers.
+    /// The spectrum that is to be sung.
     pub(super) spectrum: Box<[Block]>,
 }
 

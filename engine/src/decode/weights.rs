@@ -219,10 +219,6 @@ impl FrameWeights {
                 rows.weight(row, |row| weights[row * inputs + first + input])
             })
         };
-        let read_out = |part: &str| {
-            let (weight, bias) = (tensor(&format!("{part}.weight")), tensor(&format!("{part}.bias")));
-            (Matrix::from_rows(weight, channels), padded(bias))
-        };
         let decoder = &config.decoder;
         let gates = std::iter::repeat_n(decoder.residual_channels, 2 * decoder.layers());
         let groups = PaddedGroups::new(gates.chain([decoder.head_channels]));
@@ -239,8 +235,17 @@ impl FrameWeights {
                 .collect(),
             condition: groups.matrix(tensor("condition.weight"), channels),
             condition_bias: groups.vector(tensor("condition.bias")),
-            prior: decoder.prior.map(|_| read_out("prior")),
-            spectrum: config.condition.spectrum.then(|| read_out("spectrum")),
+            prior: decoder
+                .prior
+                .map(|_| (Matrix::from_rows(tensor("prior.weight"), channels), padded(tensor("prior.bias")))),
+            spectrum: config.condition.spectrum.then(|| {
+                // What was learnt is halved and has not the mean of all singers.
+                let (weight, bias) = (tensor("spectrum.weight"), tensor("spectrum.bias"));
+                let weight: Vec<f32> = weight.iter().map(|value| 2.0 * value).collect();
+                let means = tensor("encoder.mel_mean");
+                let bias: Vec<f32> = bias.iter().zip(means).map(|(value, mean)| 2.0 * value + mean).collect();
+                (Matrix::from_rows(&weight, channels), padded(&bias))
+            }),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 use super::mel::MelBank;
 
-/// Hops that the mean of what is missing reaches back: a share of `1 / e` of it is older.
-const MEMORY_HOPS: f32 = 3.0;
+/// What the mean of what is missing keeps from hop to hop, `exp(-1/3)`: it reaches back three of them.
+const KEEP: f32 = 0.716_531_3;
 /// Mean square of a window that counts for half of a loud one (-50 dB): in a rest there is nothing to lead.
 const QUIET_SQUARE: f32 = 1e-5;
 /// What is never there counts for so much of a loud window: after a rest the filter opens from flat.
@@ -42,8 +42,9 @@ pub struct Equalizer {
     gains: Vec<f32>,
     /// Share of each band in the power of a flat spectrum.
     widths: Vec<f32>,
-    /// `[taps][bands]`: the folded cepstrum of gains.
+    /// `[taps][bands]`: what gains add to `cepstrum`.
     cepstrum_of: Vec<Vec<f32>>,
+    /// `c[0]`, then `n c[n]`.
     cepstrum: Vec<f32>,
     /// The response at the end of the last hop, and at the end of this one; newest tap last.
     before: Vec<f32>,
@@ -129,9 +130,8 @@ impl Equalizer {
 
     /// Takes in what is missing from the window.
     fn learn(&mut self, expected: &[f32], square: f32) {
-        let keep = (-1.0 / MEMORY_HOPS).exp();
-        let share = (1.0 - keep) * square / (square + QUIET_SQUARE);
-        self.weight = keep * self.weight + share;
+        let share = (1.0 - KEEP) * square / (square + QUIET_SQUARE);
+        self.weight = KEEP * self.weight + share;
         let bands = self.missing.iter_mut().zip(&self.frame).zip(expected).zip(&mut self.expected_before);
         for (((missing, heard), &expected), before) in bands {
             let at_centre = expected + self.before_share * (*before - expected);
@@ -139,7 +139,7 @@ impl Equalizer {
             // A bank may expect what is no number; that must not stay in the mean for ever.
             let difference =
                 if difference.is_finite() { difference.clamp(-MOST_MISSING, MOST_MISSING) } else { 0.0 };
-            *missing = keep * *missing + share * difference;
+            *missing = KEEP * *missing + share * difference;
             *before = expected;
         }
     }
@@ -170,17 +170,17 @@ impl Equalizer {
             *value = super::dot(of, &self.gains);
         }
         let taps = self.now.len();
-        // Newest tap last: `h[n]` stands at `taps - 1 - n`.
+        // Newest tap last: `h[n]` stands at `taps - 1 - n`, so `h[n - 1]` to `h[0]` follow it.
         self.now[taps - 1] = self.cepstrum[0].exp();
         for n in 1..taps {
-            let sum: f32 = (1..=n).map(|k| k as f32 * self.cepstrum[k] * self.now[taps - 1 - (n - k)]).sum();
-            self.now[taps - 1 - n] = sum / n as f32;
+            let (rest, known) = self.now.split_at_mut(taps - n);
+            rest[taps - 1 - n] = super::dot(&self.cepstrum[1..=n], known) / n as f32;
         }
     }
 }
 
 /// `[taps][bands]`: what a band's gain in nepers of power, drawn over the spectrum in straight lines between the bands'
-/// centres, adds to each value of the folded cepstrum of the logarithm of amplitude.
+/// centres, adds to each value of the folded cepstrum of the logarithm of amplitude; all but the first times their index.
 fn folded_cepstrum(sample_rate_hz: u32, centres_hz: &[f32], taps: usize) -> Vec<Vec<f32>> {
     let bands = centres_hz.len();
     let points = (8 * taps).next_power_of_two();
@@ -201,7 +201,7 @@ fn folded_cepstrum(sample_rate_hz: u32, centres_hz: &[f32], taps: usize) -> Vec<
         // Half of the power's logarithm is the amplitude's; the ends of the axis count once, all else for both its sides.
         let measure = 0.5 * if point == 0 || point == points { 0.5 } else { 1.0 } / points as f64;
         for (n, row) in cepstrum.iter_mut().enumerate() {
-            let fold = if n == 0 { 1.0 } else { 2.0 };
+            let fold = if n == 0 { 1.0 } else { 2.0 * n as f64 };
             for (band, share) in ends {
                 row[band] += fold * measure * share * (angle * n as f64).cos();
             }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_expected_and_what_is_silent_stay_as_they_are() {
+    fn what_is_silent_stays_as_it_is_and_so_does_all_at_strength_0() {
         let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
         for hop in noise(HOP * 50).chunks(HOP) {
             let quiet: Vec<f32> = hop.iter().map(|x| x * 1e-4).collect();

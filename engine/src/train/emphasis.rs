@@ -22,20 +22,18 @@ impl Emphasis {
     /// Embeddings, `[singers][width]`, as a bank has them.
     pub(crate) fn put_on(self, trained: &[f32], width: usize) -> Vec<f32> {
         let scaled = scaled(trained, width, self.from_mean);
-        let beside = nearest_means(&scaled, &scaled, width);
-        scaled
-            .iter()
-            .zip(beside)
-            .map(|(value, beside)| value + self.from_nearest * (value - beside))
-            .collect()
+        let beside = means_of(&neighbours(&scaled, width), &scaled, width);
+        let pairs = scaled.iter().zip(beside);
+        pairs.map(|(value, beside)| value + self.from_nearest * (value - beside)).collect()
     }
 
     /// The embeddings that [`put_on`](Self::put_on) was given, if singers are nearest to the same others before and after it.
     pub(crate) fn taken_back(self, emphasised: &[f32], width: usize) -> Vec<f32> {
         let share = self.from_nearest;
+        let neighbours = neighbours(emphasised, width);
         let mut values = emphasised.to_vec();
         for _ in 0..ROUNDS {
-            let beside = nearest_means(emphasised, &values, width);
+            let beside = means_of(&neighbours, &values, width);
             let pairs = emphasised.iter().zip(&beside);
             values = pairs.map(|(value, beside)| (value + share * beside) / (1.0 + share)).collect();
         }
@@ -51,29 +49,27 @@ fn scaled(embeddings: &[f32], width: usize, factor: f32) -> Vec<f32> {
     embeddings.iter().zip(means.iter().cycle()).map(|(value, mean)| mean + factor * (value - mean)).collect()
 }
 
-/// For each singer the mean of `values` over those whose `places` are nearest; its own where there is nobody else.
-fn nearest_means(places: &[f32], values: &[f32], width: usize) -> Vec<f32> {
-    let row = |of: &[f32], singer: usize| of[singer * width..(singer + 1) * width].to_vec();
-    let singers = places.len() / width.max(1);
-    let means = (0..singers).flat_map(|singer| {
-        let here = row(places, singer);
+/// Of each singer the others who are nearest; himself where there is nobody else.
+fn neighbours(embeddings: &[f32], width: usize) -> Vec<Vec<usize>> {
+    let rows: Vec<&[f32]> = embeddings.chunks_exact(width.max(1)).collect();
+    let of = |singer: usize| {
         let distance = |other: &usize| -> f32 {
-            here.iter().zip(row(places, *other)).map(|(a, b)| (a - b) * (a - b)).sum()
+            rows[singer].iter().zip(rows[*other]).map(|(a, b)| (a - b) * (a - b)).sum()
         };
-        let mut others: Vec<usize> = (0..singers).filter(|other| *other != singer).collect();
+        let mut others: Vec<usize> = (0..rows.len()).filter(|other| *other != singer).collect();
         others.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
         others.truncate(NEAREST);
-        if others.is_empty() {
-            return row(values, singer);
-        }
-        let mut mean = vec![0.0; width];
-        for other in &others {
-            let share = 1.0 / others.len() as f32;
-            mean.iter_mut().zip(row(values, *other)).for_each(|(mean, value)| *mean += share * value);
-        }
-        mean
-    });
-    means.collect()
+        if others.is_empty() { vec![singer] } else { others }
+    };
+    (0..rows.len()).map(of).collect()
+}
+
+/// For each group of singers the mean of their embeddings.
+fn means_of(groups: &[Vec<usize>], embeddings: &[f32], width: usize) -> Vec<f32> {
+    let mean = |group: &Vec<usize>, channel: usize| {
+        group.iter().map(|singer| embeddings[singer * width + channel]).sum::<f32>() / group.len() as f32
+    };
+    groups.iter().flat_map(|group| (0..width).map(move |channel| mean(group, channel))).collect()
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ impl Adam {
         Self { learn: learn.to_vec(), ..Self::default() }
     }
 
-    fn learns(&self, name: &str) -> bool {
+    /// Whether a tensor of this name is moved.
+    pub(crate) fn learns(&self, name: &str) -> bool {
         self.learn.is_empty() || self.learn.iter().any(|start| name.starts_with(start.as_str()))
     }
 

@@ -114,7 +114,9 @@ impl<'a> Reference<'a> {
         }
         let condition = self.affine("condition", &u);
         if config.condition.spectrum {
-            self.spectrum = self.affine("spectrum", &u);
+            let means = self.vector("encoder.mel_mean");
+            let read = self.affine("spectrum", &u);
+            self.spectrum = read.iter().zip(means).map(|(value, mean)| 2.0 * value + mean).collect();
         }
         let prior = config.decoder.prior.map(|_| self.affine("prior", &u));
 

@@ -31,8 +31,6 @@ pub(super) struct Networks {
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
     equalizer: Option<Equalizer>,
-    /// The log-mel frame that the due hop should have.
-    expected: Box<[f32]>,
     settings: Settings,
     /// Which of [`DecoderWeights::of`] sings.
     singing: usize,
@@ -95,7 +93,6 @@ impl Networks {
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
             equalizer: (bands > 0 && lead > 0.0)
                 .then(|| Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead)),
-            expected: vec![0.0; bands].into(),
             settings,
             singing: 0,
             embedding: vec![0.0; model.singer_embedding_size].into(),
@@ -228,11 +225,7 @@ impl Middle for Networks {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
         if let Some(equalizer) = &mut self.equalizer {
-            let mean = self.bank.tensor("encoder.mel_mean");
-            for ((expected, read), mean) in self.expected.iter_mut().zip(self.decoder.spectrum()).zip(mean) {
-                *expected = 2.0 * read + mean;
-            }
-            equalizer.process(output, &self.expected);
+            equalizer.process(output, self.decoder.spectrum());
         }
         if self.follows_level {
             self.restraint.apply(output, frame.loudness, &features.part_squares);

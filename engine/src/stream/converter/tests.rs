@@ -93,6 +93,16 @@ fn encoders() -> [EncoderConfig; 3] {
     ]
 }
 
+/// The bank with one of its tensors changed.
+fn changed(bank: &VoiceBank, name: &str, change: impl Fn(&mut [f32])) -> Arc<VoiceBank> {
+    let card = bank.card().clone();
+    let specs = tensor_specs(&card.model, card.singers.len());
+    let mut tensors: std::collections::BTreeMap<String, Vec<f32>> =
+        specs.into_iter().map(|spec| (spec.name.clone(), bank.tensor(&spec.name).to_vec())).collect();
+    change(tensors.get_mut(name).unwrap());
+    Arc::new(VoiceBank::new(card, tensors).unwrap())
+}
+
 /// A sung vowel, roughly: a gliding tone with harmonics that comes and goes, and noise between.
 fn take(samples: usize, rate_hz: u32) -> Vec<f32> {
     let mut noise = 1_u32;
@@ -491,17 +501,11 @@ fn a_rest_is_no_louder_than_the_take() {
 
 #[test]
 fn a_decoder_that_shouts_is_kept_near_the_take() {
-    let bank =
-        bank(EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 });
-    let card = bank.card().clone();
-    let specs = crate::voice::tensor_specs(&card.model, card.singers.len());
-    let mut tensors: std::collections::BTreeMap<String, Vec<f32>> =
-        specs.iter().map(|spec| (spec.name.clone(), bank.tensor(&spec.name).to_vec())).collect();
     // The lowest and the highest code, whatever it hears.
-    let bias = tensors.get_mut("decoder.head.output.bias").unwrap();
-    bias.fill(-1e6);
-    (bias[0], bias[255]) = (1e6, 1e6);
-    let shouting = Arc::new(VoiceBank::new(card, tensors).unwrap());
+    let shouting = changed(&bank(encoders()[0].clone()), "decoder.head.output.bias", |bias| {
+        bias.fill(-1e6);
+        (bias[0], bias[255]) = (1e6, 1e6);
+    });
 
     let input: Vec<f32> = take(32_000, MODEL_RATE_HZ).iter().map(|sample| 0.1 * sample).collect();
     let mut converter = Converter::new(&shouting, MODEL_RATE_HZ, Settings::default()).unwrap();
@@ -520,19 +524,13 @@ fn a_decoder_that_shouts_is_kept_near_the_take() {
 /// The same bank twice, but for the spectrum that it expects: bright in one, dark in the other.
 #[test]
 fn what_is_sung_is_led_to_the_spectrum_that_the_bank_expects() {
-    let bank =
-        bank(EncoderConfig::Mel { mels: 40, channels: 8, layers: 2, dilation_base: 1, look_ahead_frames: 1 });
-    let card = bank.card().clone();
-    let specs = crate::voice::tensor_specs(&card.model, card.singers.len());
+    let bank = changed(&bank(encoders()[0].clone()), "spectrum.weight", |weight| weight.fill(0.0));
     let input = take(32_000, MODEL_RATE_HZ);
     // Power of the difference of neighbours over the power: what is high over all.
     let brightness = |slope: f32| {
-        let mut tensors: std::collections::BTreeMap<String, Vec<f32>> =
-            specs.iter().map(|spec| (spec.name.clone(), bank.tensor(&spec.name).to_vec())).collect();
-        tensors.get_mut("spectrum.weight").unwrap().fill(0.0);
-        let bias = tensors.get_mut("spectrum.bias").unwrap();
-        bias.iter_mut().enumerate().for_each(|(band, bias)| *bias = slope * (band as f32 / 19.5 - 1.0));
-        let bank = Arc::new(VoiceBank::new(card.clone(), tensors).unwrap());
+        let bank = changed(&bank, "spectrum.bias", |bias| {
+            bias.iter_mut().enumerate().for_each(|(band, bias)| *bias = slope * (band as f32 / 19.5 - 1.0));
+        });
         let mut converter = Converter::new(&bank, MODEL_RATE_HZ, Settings::default()).unwrap();
         let mut output = vec![0.0; input.len()];
         converter.process(&input, &mut output);

@@ -16,6 +16,7 @@ use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
 use crate::train::recipe::Recipe;
 use crate::train::score::{mean_bits, scored_samples, validation_cuts};
+use crate::voice::CODEBOOK;
 
 /// The networks that are learnt beside the bank's.
 pub(super) struct Samples<'a> {
@@ -117,6 +118,7 @@ impl Objective for Samples<'_> {
         }
         if let (Some(running), Some(codes), Some(config)) =
             (&mut self.codebook, &narrowed.codes, &training.codebook)
+            && adam.learns(CODEBOOK)
         {
             let mut random = Generator::new(training.seed ^ CODEBOOK_SEED, step);
             running.follow(parameters, codes, config, &mut random)?;
