@@ -3,6 +3,7 @@
 pub mod adapt;
 pub mod bench;
 pub mod convert;
+pub mod device;
 pub mod doctor;
 pub mod inspect;
 pub mod judge;

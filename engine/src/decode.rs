@@ -38,6 +38,7 @@ mod tests;
 
 mod arithmetic;
 mod ceilings;
+mod cuda;
 mod draw;
 mod frame;
 mod lanes;
@@ -52,6 +53,7 @@ mod weights;
 use std::sync::Arc;
 
 pub use ceilings::{BareStream, multiply_adds_per_second};
+pub use cuda::{Gpu, GpuError};
 pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
 #[cfg(feature = "train")]
@@ -61,8 +63,9 @@ pub use random::uniform;
 pub use weights::DecoderWeights;
 
 use crate::voice::Sampling;
+use cuda::Streaming;
 use lanes::{Lanes, Task};
-use step::{DecodeHops, HopOf, ScoreHop, State};
+use step::{BeginHop, DecodeHops, HopOf, ScoreHop, State};
 use weights::CODES;
 
 /// What the decoder is told about one hop.
@@ -85,6 +88,8 @@ pub struct Decoder {
     sampling: Sampling,
     isa: Isa,
     state: State,
+    /// Where a GPU sings. The queues in `state` are then silent.
+    streaming: Option<Streaming>,
 }
 
 impl Decoder {
@@ -106,17 +111,40 @@ impl Decoder {
             floor_probability: sampling.floor_probability.max(0.0),
             ..sampling
         };
-        Self { weights, sampling, isa, state }
+        Self { weights, sampling, isa, state, streaming: None }
+    }
+
+    /// Lets a GPU sing from the next hop on, at a stream's start the same samples. Later its past is silent, as after
+    /// [`Decoder::forget`]. Should the GPU fail, the processor sings on, its past silent too.
+    ///
+    /// # Errors
+    /// [`GpuError`] where the GPU cannot sing with these weights; then nothing has changed.
+    pub fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
+        self.streaming = Some(Streaming::new(gpu, &self.weights)?);
+        self.state.forget(self.isa);
+        Ok(())
+    }
+
+    /// How many streams with the same weights gain from a shared pass over them ([`decode_hops`]).
+    pub fn company(&self) -> usize {
+        if self.is_on_gpu() { MOST_TOGETHER_ON_GPU } else { MOST_TOGETHER }
+    }
+
+    /// Whether a GPU sings.
+    pub fn is_on_gpu(&self) -> bool {
+        self.streaming.is_some()
     }
 
     /// Back to the start of a stream: queues, phase, histories and the sample index. The singer stays.
     pub fn reset(&mut self) {
         self.state.reset(&self.weights, self.isa);
+        self.on_gpu_do(Streaming::forget);
     }
 
     /// Empties queues and past samples as if silence had been sung so far. Phase, random numbers and singer run on.
     pub fn forget(&mut self) {
         self.state.forget(self.isa);
+        self.on_gpu_do(Streaming::forget);
     }
 
     /// Another network of the same sizes sings from the next hop on. Its queues begin as if silence had been sung so far;
@@ -130,6 +158,21 @@ impl Decoder {
         assert!(arithmetic(weights) == arithmetic(&self.weights), "arithmetic of the network");
         self.weights = Arc::clone(weights);
         self.state.empty_queues(self.isa);
+        self.on_gpu_do(|streaming| streaming.set_weights(weights));
+    }
+
+    /// Does something on the GPU if one sings. If it fails, the processor sings from now on.
+    fn on_gpu_do(&mut self, task: impl FnOnce(&mut Streaming) -> Result<(), GpuError>) {
+        if let Some(Err(error)) = self.streaming.as_mut().map(task) {
+            self.leave_gpu(&error);
+        }
+    }
+
+    fn leave_gpu(&mut self, error: &GpuError) {
+        tracing::error!("{error}; the processor sings on");
+        self.streaming = None;
+        // What the GPU has sung is lost with it.
+        self.state.forget(self.isa);
     }
 
     /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,
@@ -152,14 +195,14 @@ impl Decoder {
     /// # Panics
     /// If `output` or the latent is not as long as the configuration says.
     pub fn decode_hop(&mut self, frame: &FrameInput, seed: u64, output: &mut [f32]) {
-        together([&mut HopTask { decoder: self, frame: *frame, seed, output }]);
+        decode_hops(&mut [HopTask { decoder: self, frame: *frame, seed, output }]);
     }
 
     /// Computes the logits of one hop of given codes, `[hop_samples, 256]`, prior included and before sharpness, each
     /// from the codes before it; then the codes are in the queues as if they had been drawn.
     ///
     /// # Panics
-    /// If a length is not as the configuration says.
+    /// If a length is not as the configuration says, or a GPU sings.
     pub fn score_hop(&mut self, frame: &FrameInput, codes: &[u8], logits: &mut [f32]) {
         self.score(frame, None, codes, logits);
     }
@@ -168,7 +211,7 @@ impl Decoder {
     /// the phase to sing in must not be blamed for another one.
     ///
     /// # Panics
-    /// If a length is not as the configuration says.
+    /// If a length is not as the configuration says, or a GPU sings.
     pub fn score_hop_in_phase(
         &mut self,
         frame: &FrameInput,
@@ -183,6 +226,7 @@ impl Decoder {
     fn score(&mut self, frame: &FrameInput, phases: Option<&[u32]>, codes: &[u8], logits: &mut [f32]) {
         self.check(frame, codes.len(), 1);
         self.check(frame, logits.len(), CODES);
+        assert!(!self.is_on_gpu(), "a decoder on a GPU does not score");
         let (weights, state) = (&*self.weights, &mut self.state);
         self.isa.run(ScoreHop { weights, state, frame, phases, codes, logits });
     }
@@ -211,6 +255,8 @@ impl Decoder {
 
 /// Streams beyond which a pass over the weights is not shared, on any instruction set.
 pub const MOST_TOGETHER: usize = 4;
+/// The same of streams on a GPU: enough to keep its blocks busy.
+pub const MOST_TOGETHER_ON_GPU: usize = 64;
 
 /// One of several streams' hops.
 pub struct HopTask<'a> {
@@ -232,6 +278,13 @@ pub struct HopTask<'a> {
 pub fn decode_hops(hops: &mut [HopTask]) {
     let mut hops = hops;
     while !hops.is_empty() {
+        let beside = on_same_gpu(hops);
+        if beside > 0 {
+            let (group, rest) = hops.split_at_mut(beside);
+            together_on_gpu(group);
+            hops = rest;
+            continue;
+        }
         let fits = |count: &usize| hops.len() >= *count && are_alike(&hops[..*count]);
         let (group, rest) = hops.split_at_mut([MOST_TOGETHER, 2].into_iter().find(fits).unwrap_or(1));
         match group {
@@ -248,20 +301,56 @@ fn are_alike(hops: &[HopTask]) -> bool {
     hops.windows(2).all(|pair| {
         let [one, other] = [&*pair[0].decoder, &*pair[1].decoder];
         Arc::ptr_eq(&one.weights, &other.weights) && one.isa == other.isa
-    })
+    }) && hops.iter().all(|hop| !hop.decoder.is_on_gpu())
+}
+
+/// How many of the streams, from the first on, sing with the same weights on the same GPU.
+fn on_same_gpu(hops: &[HopTask]) -> usize {
+    let Some(first) = hops.first().and_then(|hop| hop.decoder.streaming.as_ref()) else { return 0 };
+    let is_beside =
+        |hop: &&HopTask| hop.decoder.streaming.as_ref().is_some_and(|other| first.is_beside(other));
+    hops.iter().take_while(is_beside).count()
+}
+
+/// The hops of streams that sing on one GPU.
+fn together_on_gpu(hops: &mut [HopTask]) {
+    hops.iter_mut().for_each(begin);
+    let mut streams: Vec<_> = hops
+        .iter_mut()
+        .filter_map(|HopTask { decoder, seed, output, .. }| {
+            let Decoder { sampling, state, streaming, .. } = &mut **decoder;
+            Some((streaming.as_ref()?, HopOf { sampling: *sampling, state, seed: *seed, output }))
+        })
+        .collect();
+    if let Err(error) = cuda::sing(&mut streams) {
+        for hop in hops {
+            hop.decoder.leave_gpu(&error);
+            draw([hop]);
+        }
+    }
 }
 
 /// The hops of streams that are alike.
-fn together<const B: usize>(hops: [&mut HopTask; B]) {
-    for HopTask { decoder, frame, output, .. } in &hops {
-        decoder.check(frame, output.len(), 1);
-    }
+fn together<const B: usize>(mut hops: [&mut HopTask; B]) {
+    hops.iter_mut().for_each(|hop| begin(hop));
+    draw(hops);
+}
+
+/// Makes a hop's conditioning.
+fn begin(hop: &mut HopTask) {
+    let HopTask { decoder, frame, output, .. } = hop;
+    decoder.check(frame, output.len(), 1);
+    let Decoder { weights, isa, state, .. } = &mut **decoder;
+    isa.run(BeginHop { weights, state, frame });
+}
+
+/// Draws hops that have begun.
+fn draw<const B: usize>(hops: [&mut HopTask; B]) {
     let weights = Arc::clone(&hops[0].decoder.weights);
     let isa = hops[0].decoder.isa;
     let streams = hops.map(|hop| HopOf {
         sampling: hop.decoder.sampling,
         state: &mut hop.decoder.state,
-        frame: &hop.frame,
         seed: hop.seed,
         output: &mut *hop.output,
     });

@@ -7,7 +7,9 @@ mod hub;
 mod offline;
 mod product;
 
-pub use converter::{Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Settings, StageDelay, StreamError};
+pub use converter::{
+    Converter, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Progress, Settings, StageDelay, StreamError,
+};
 pub use encoder::Encoder;
 pub use hub::{Hub, HubError, LatencyParts, Stream, StreamConfig, StreamMeters, StreamReport, Worker};
 pub use offline::{Batch, Conversion, convert, median_f0_hz};

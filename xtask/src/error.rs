@@ -33,6 +33,8 @@ pub enum ChoreError {
     NoTakes(PathBuf),
     #[error("the demo: {0}")]
     Host(#[from] HostError),
+    #[error("{}: its source gives another PTX; make it anew with: cargo xtask ptx", path.display())]
+    StalePtx { path: PathBuf },
     #[error("the built-in bank: {0}")]
     Voice(#[from] VoiceError),
     #[error("the demo: {0}")]

@@ -30,7 +30,9 @@ pub fn environment_with(name: &str, packages: &[&str], alone: &[&str]) -> Result
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         run(pip.args(options).args(packages))
     };
-    install(&[], packages)?;
+    if !packages.is_empty() {
+        install(&[], packages)?;
+    }
     if !alone.is_empty() {
         install(&["--no-deps"], alone)?;
     }

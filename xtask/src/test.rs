@@ -7,9 +7,9 @@ use falsetto_tests::built::{BUNDLES_VARIABLE, CHECKED_BUNDLES_VARIABLE, COMMAND_
 
 use crate::error::{ChoreError, Result};
 use crate::workspace::{cargo, release_program, run as run_command};
-use crate::{bundle, python, system_packages};
+use crate::{bundle, ptx, python, system_packages};
 
-/// A C compiler for the build scripts, the standalone program's sound systems, Python for two of the hosts.
+/// A C compiler for the build scripts, one of C++ for the GPU's emulator, the standalone program's sound systems, Python for two of the hosts.
 const SYSTEM_PACKAGES: [&str; 7] =
     ["gcc", "g++", "libc6-dev", "pkg-config", "libasound2-dev", "libjack-jackd2-dev", "python3-venv"];
 const PYTHON_PACKAGES: [&str; 3] = ["pedalboard==0.9.26", "dawdreamer==0.9.0", "numpy"];
@@ -28,6 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.filter.is_none() {
         steps.may("format", || run_command(cargo().args(["fmt", "--all", "--check"])));
         steps.may("lints", lint);
+        steps.may("PTX", ptx::check);
     }
     let bundles = steps.must("plugin", bundle::release)?;
     let checked = steps.must("plugin with allocation guard", bundle::checked)?;

@@ -12,6 +12,7 @@ use falsetto_engine::voice::VoiceBank;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
 
+use super::device::Device;
 use super::transpose::{Fitted, Transpose};
 use super::{Outcome, open_bank, progress_bar, say};
 
@@ -44,23 +45,15 @@ pub struct Arguments {
     /// How much is heard of what lies above the voice's own band, which the take gives: 0 to 1.
     #[arg(long, default_value_t = 1.0, value_parser = share)]
     air: f32,
-    /// Device that decodes.
+    /// Device that decodes. All of them sing the same samples.
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     device: Device,
     /// Do only every N-th file, counted from I (1 to N), so that N machines share a folder.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<Shard>,
-    /// Threads that convert, each up to four files side by side; as many as the processor has if it is not given.
+    /// Threads that convert, each several files side by side; as many as the processor has if it is not given.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Device {
-    /// The fastest there is.
-    Auto,
-    /// The processor.
-    Cpu,
 }
 
 #[derive(Clone, Copy)]
@@ -112,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         seed: arguments.seed,
         ..Settings::default()
     };
+    let gpu = arguments.device.open()?;
     let mut jobs = plan(&arguments.inputs, &arguments.output)?;
     if let Some(Shard { index, count }) = arguments.shard {
         jobs = jobs.into_iter().skip(index - 1).step_by(count).collect();
@@ -121,8 +115,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
         files => progress_bar(files as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta}"),
     };
     // One broken file must not cost a folder's worth of work.
-    let failures = convert_all(&jobs, arguments.threads, &bar, |job| {
-        Taken::open(&bank, settings, arguments.transpose, job)
+    let most_together = if gpu.is_some() { Batch::<Taken>::MOST_ON_GPU } else { Batch::<Taken>::MOST };
+    let failures = convert_all(&jobs, arguments.threads, most_together, &bar, |job| {
+        let (taken, conversion) = Taken::open(&bank, settings, arguments.transpose, job)?;
+        let Some(gpu) = &gpu else { return Ok((taken, conversion)) };
+        let conversion =
+            conversion.on_gpu(gpu).map_err(|error| format!("{}: {error}", job.input.display()))?;
+        Ok((taken, conversion))
     });
     bar.finish_and_clear();
     match failures.as_slice() {
@@ -142,11 +141,12 @@ struct Job {
 fn convert_all<'a>(
     jobs: &'a [Job],
     threads: Option<NonZeroUsize>,
+    most_together: usize,
     bar: &ProgressBar,
     open: impl Fn(&'a Job) -> Result<(Taken<'a>, Conversion), String> + Sync,
 ) -> Vec<String> {
     let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let side_by_side = jobs.len().div_ceil(threads).min(Batch::<Taken>::MOST);
+    let side_by_side = jobs.len().div_ceil(threads).min(most_together);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let report = |result: Result<Heard, String>| {

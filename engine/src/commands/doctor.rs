@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use falsetto_engine::decode::Isa;
+use falsetto_engine::decode::{Gpu, Isa};
 use falsetto_engine::stream::{Settings, convert};
 use falsetto_engine::voice::VoiceBank;
 
@@ -16,7 +16,10 @@ pub fn run(_: &Arguments) -> Outcome {
     say!("falsetto     {}", env!("CARGO_PKG_VERSION"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     say!("processor    {} cores, decoder kernel {:?}", cores, Isa::best());
-    say!("gpu          not used: this build decodes on the processor");
+    match Gpu::open() {
+        Ok(gpu) => say!("gpu          {}: used where --device cuda asks for it", gpu.name()),
+        Err(error) => say!("gpu          not used: {error}"),
+    }
     let bank = VoiceBank::default_bank().map_err(|error| error.to_string())?;
     say!(
         "voice        {} ({} singers), {}",

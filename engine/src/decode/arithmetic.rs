@@ -66,6 +66,14 @@ pub(super) trait Arithmetic: 'static {
     ) -> L::F;
 }
 
+/// An arithmetic whose weights are integers.
+pub(super) trait Integer: Arithmetic {
+    /// The weights of one of a cell's outputs, packed into a word, the first input's in its low bits.
+    fn word(cell: &Self::Cell, output: usize) -> u32;
+    /// What a step of each row is worth.
+    fn scales(rows: &Self::Rows) -> &[Block];
+}
+
 /// All in `f32`.
 pub(super) struct Single;
 
@@ -275,6 +283,15 @@ impl Arithmetic for Int8 {
     }
 }
 
+impl Integer for Int8 {
+    fn word(cell: &ByteCell, output: usize) -> u32 {
+        u32::from_le_bytes(std::array::from_fn(|at| cell.0[4 * output + at].cast_unsigned()))
+    }
+    fn scales(rows: &ByteRows) -> &[Block] {
+        &rows.scales
+    }
+}
+
 /// Words: 2047 steps of weights, 1023 of activations.
 pub(super) struct Int16;
 
@@ -364,6 +381,16 @@ impl Arithmetic for Int16 {
         sums: L::I,
     ) -> L::F {
         scaled_sums(lanes, &rows[block], scale, start, sums)
+    }
+}
+
+impl Integer for Int16 {
+    fn word(cell: &WordCell, output: usize) -> u32 {
+        let [low, high] = [0, 1].map(|at| u32::from(cell.0[2 * output + at].cast_unsigned()));
+        high << 16 | low
+    }
+    fn scales(rows: &Box<[Block]>) -> &[Block] {
+        rows
     }
 }
 

@@ -5,8 +5,8 @@
 //! straight through while the tile's sums stay in registers. In `f32` every output adds its inputs in ascending order,
 //! each with one fused multiply-add, whatever the tiling.
 
-use super::arithmetic::Arithmetic;
-use super::lanes::{Block, Lanes, blocks_for};
+use super::arithmetic::{Arithmetic, Integer, Single};
+use super::lanes::{Block, LANES, Lanes, blocks_for, flat};
 use super::math::gate;
 
 /// Blocks of the widest tile: its sums fill twelve of AVX2's sixteen registers.
@@ -28,6 +28,78 @@ fn tiles_of(blocks: usize, widest: usize) -> Box<[usize]> {
     (0..count).map(|i| (i + 1) * blocks / count - i * blocks / count).collect()
 }
 
+/// The cells of tiles in the order in which they lie: block of outputs and cell of inputs.
+fn order_of(tiles: &[usize], depth: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut end = 0;
+    tiles.iter().flat_map(move |&width| {
+        end += width;
+        let first = end - width;
+        (0..depth).flat_map(move |cell| (first..first + width).map(move |block| (block, cell)))
+    })
+}
+
+/// The same where each tile is `half` blocks of one side and as many of the other.
+fn paired_order_of(halves: &[usize], depth: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks: usize = halves.iter().sum();
+    let mut end = 0;
+    halves.iter().flat_map(move |&half| {
+        end += half;
+        let first = end - half;
+        (0..depth).flat_map(move |cell| {
+            [0, blocks]
+                .into_iter()
+                .flat_map(move |side| (first..first + half).map(move |block| (side + block, cell)))
+        })
+    })
+}
+
+/// A matrix of integers as rows of words.
+pub(super) struct Rows {
+    /// Words of a row: as many inputs each as a cell covers.
+    pub(super) depth: usize,
+    /// `[outputs, depth]`; of each word the first input lies in the low bits.
+    pub(super) words: Vec<u32>,
+    /// What a step of each output's weights is worth, `[outputs]`.
+    pub(super) scales: Vec<f32>,
+}
+
+impl Rows {
+    fn of<A: Integer>(
+        cells: &[A::Cell],
+        rows: &A::Rows,
+        depth: usize,
+        order: impl Iterator<Item = (usize, usize)>,
+    ) -> Self {
+        let scales = flat(A::scales(rows)).to_vec();
+        let mut words = vec![0; scales.len() * depth];
+        for ((block, input), cell) in order.zip(cells) {
+            for output in 0..LANES {
+                words[(block * LANES + output) * depth + input] = A::word(cell, output);
+            }
+        }
+        Self { depth, words, scales }
+    }
+}
+
+impl<A: Integer> Matrix<A> {
+    /// The matrix for those who read it in another order.
+    pub(super) fn rows(&self) -> Rows {
+        Rows::of::<A>(&self.cells, &self.rows, self.depth, order_of(&self.tiles, self.depth))
+    }
+}
+
+impl Matrix<Single> {
+    /// `[inputs, outputs]`: the matrix for those who read it in another order.
+    pub(super) fn columns(&self) -> Vec<f32> {
+        let outputs = self.tiles.iter().sum::<usize>() * LANES;
+        let mut columns = vec![0.0; self.depth * outputs];
+        for ((block, input), cell) in order_of(&self.tiles, self.depth).zip(&self.cells) {
+            columns[input * outputs + block * LANES..][..LANES].copy_from_slice(&cell.0);
+        }
+        columns
+    }
+}
+
 impl<A: Arithmetic> Matrix<A> {
     /// Packs `rows` padded outputs (a multiple of 16) of `inputs` inputs; `weight(row, input)` is 0 for padding rows.
     pub(super) fn pack(rows: usize, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
@@ -41,15 +113,9 @@ impl<A: Arithmetic> Matrix<A> {
 
     fn pack_tiles(tiles: Box<[usize]>, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
         let depth = inputs.div_ceil(A::INPUTS);
-        let mut order = Vec::with_capacity(tiles.iter().sum::<usize>() * depth);
-        let mut first = 0;
-        for &width in &tiles {
-            for cell in 0..depth {
-                order.extend((first..first + width).map(|block| (block, cell * A::INPUTS)));
-            }
-            first += width;
-        }
-        let (cells, rows) = A::cells(first, inputs, &weight, &mut order.into_iter());
+        let blocks = tiles.iter().sum();
+        let place = |(block, cell)| (block, cell * A::INPUTS);
+        let (cells, rows) = A::cells(blocks, inputs, &weight, &mut order_of(&tiles, depth).map(place));
         Self { depth, tiles, cells, rows }
     }
 
@@ -191,26 +257,24 @@ impl<A: Arithmetic> GateMatrix<A> {
     pub(super) fn from_rows(tensor: &[f32], inputs: usize) -> Self {
         let units = tensor.len() / inputs / 2;
         let blocks = blocks_for(units);
-        let padded_units = blocks * super::lanes::LANES;
+        let padded_units = blocks * LANES;
         let halves = tiles_of(blocks, WIDEST / 2);
         let depth = inputs.div_ceil(A::INPUTS);
-        let mut order = Vec::with_capacity(2 * blocks * depth);
-        let mut first = 0;
-        for &half in &halves {
-            for cell in 0..depth {
-                for side in 0..2 {
-                    let tile = first..first + half;
-                    order.extend(tile.map(|block| (side * blocks + block, cell * A::INPUTS)));
-                }
-            }
-            first += half;
-        }
+        let place = |(block, cell)| (block, cell * A::INPUTS);
         let weight = |row: usize, input: usize| {
             let (side, unit) = (row / padded_units, row % padded_units);
             if unit < units { tensor[(side * units + unit) * inputs + input] } else { 0.0 }
         };
-        let (cells, rows) = A::cells(2 * blocks, inputs, &weight, &mut order.into_iter());
+        let (cells, rows) =
+            A::cells(2 * blocks, inputs, &weight, &mut paired_order_of(&halves, depth).map(place));
         Self { depth, halves, cells, rows }
+    }
+}
+
+impl<A: Integer> GateMatrix<A> {
+    /// The matrix for those who read it in another order: tanh rows, then sigmoid rows.
+    pub(super) fn rows(&self) -> Rows {
+        Rows::of::<A>(&self.cells, &self.rows, self.depth, paired_order_of(&self.halves, self.depth))
     }
 }
 

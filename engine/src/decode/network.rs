@@ -51,25 +51,25 @@ impl AnyNetwork {
 
 /// Packed weights.
 pub(super) struct Network<A: Arithmetic> {
-    layers: Box<[Layer<A>]>,
+    pub(super) layers: Box<[Layer<A>]>,
     residual_blocks: usize,
-    skip_bias: Box<[Block]>,
-    head_hidden: Matrix<A>,
+    pub(super) skip_bias: Box<[Block]>,
+    pub(super) head_hidden: Matrix<A>,
     /// Rows and bias permuted by [`code_slot`].
-    head_output: Matrix<A::Logits>,
-    head_output_bias: Box<[Block]>,
+    pub(super) head_output: Matrix<A::Logits>,
+    pub(super) head_output_bias: Box<[Block]>,
 }
 
 /// One dilated layer.
-struct Layer<A: Arithmetic> {
-    dilation: usize,
+pub(super) struct Layer<A: Arithmetic> {
+    pub(super) dilation: usize,
     /// The delayed tap; narrow where [`Layer::is_ahead`].
-    previous: Matrix<A>,
-    current: GateMatrix<A>,
+    pub(super) previous: Matrix<A>,
+    pub(super) current: GateMatrix<A>,
     /// Residual rows (not in the last layer, whose residual output nobody reads), then skip rows.
-    out: Matrix<A>,
+    pub(super) out: Matrix<A>,
     /// Residual bias; empty in the last layer.
-    residual_bias: Box<[Block]>,
+    pub(super) residual_bias: Box<[Block]>,
 }
 
 impl<A: Arithmetic> Layer<A> {

@@ -31,7 +31,8 @@ pub(super) struct State {
     scratch: [Block; CODE_BLOCKS],
     sines: Box<[Block]>,
     cosines: Box<[Block]>,
-    phases: Box<[u32]>,
+    /// Of each of the hop's samples, in units of 2^-32 turns.
+    pub(super) phases: Box<[u32]>,
     pub(super) codes: Box<[u8]>,
 }
 
@@ -115,6 +116,11 @@ impl State {
         self.pass.forget(isa);
     }
 
+    /// How many samples ago the F0 period before each of the hop's samples was; empty where nobody asks.
+    pub(super) fn lags(&self) -> &[f32] {
+        self.period.as_ref().map_or(&[], |period| &period.lags)
+    }
+
     /// Empties the queues alone.
     pub(super) fn empty_queues(&mut self, isa: Isa) {
         self.pass.forget(isa);
@@ -137,7 +143,7 @@ fn period_lags(config: &ModelConfig) -> Option<PeriodLags> {
     (taps > 0).then(|| PeriodLags::new(config.sample_rate_hz, taps))
 }
 
-/// Draws a hop of each of `B` streams that sing with the same weights.
+/// Draws a hop of each of `B` streams that sing with the same weights and whose hop has begun ([`BeginHop`]).
 pub(super) struct DecodeHops<'a, const B: usize> {
     pub(super) weights: &'a DecoderWeights,
     pub(super) streams: [HopOf<'a>; B],
@@ -146,10 +152,34 @@ pub(super) struct DecodeHops<'a, const B: usize> {
 /// One stream's part.
 pub(super) struct HopOf<'a> {
     pub(super) state: &'a mut State,
-    pub(super) frame: &'a FrameInput<'a>,
     pub(super) sampling: Sampling,
     pub(super) seed: u64,
     pub(super) output: &'a mut [f32],
+}
+
+impl HopOf<'_> {
+    /// What the logits of this hop are taken times before the draw.
+    #[inline(always)]
+    pub(super) fn sharpness(&self) -> f32 {
+        let Sampling { voiced_sharpness, unvoiced_sharpness, .. } = self.sampling;
+        if self.state.hop.voiced { voiced_sharpness } else { unvoiced_sharpness }
+    }
+}
+
+/// Makes a hop's conditioning.
+pub(super) struct BeginHop<'a> {
+    pub(super) weights: &'a DecoderWeights,
+    pub(super) state: &'a mut State,
+    pub(super) frame: &'a FrameInput<'a>,
+}
+
+impl Task for BeginHop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        self.state.begin_hop(lanes, self.weights, self.frame);
+    }
 }
 
 impl<const B: usize> Task for DecodeHops<'_, B> {
@@ -169,14 +199,11 @@ impl<const B: usize> Task for DecodeHops<'_, B> {
 
 #[inline(always)]
 fn draw_hops<L: Lanes, const B: usize>(lanes: L, weights: &DecoderWeights, mut streams: [HopOf; B]) {
-    for stream in &mut streams {
-        stream.state.begin_hop(lanes, weights, stream.frame);
-    }
     for index in 0..weights.config.hop_samples {
         step(lanes, weights, streams.each_mut().map(|stream| &mut *stream.state), index);
-        for HopOf { state, sampling, seed, output, .. } in &mut streams {
-            let sharpness =
-                if state.hop.voiced { sampling.voiced_sharpness } else { sampling.unvoiced_sharpness };
+        for stream in &mut streams {
+            let sharpness = stream.sharpness();
+            let HopOf { state, sampling, seed, output, .. } = stream;
             let random = uniform(*seed, state.sample);
             let floor = sampling.floor_probability;
             let code = draw(lanes, &state.logits, &mut state.scratch, sharpness, floor, random);

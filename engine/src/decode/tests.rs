@@ -23,11 +23,11 @@ const PLAIN_SAMPLING: Sampling = Sampling {
     spectrum: 0.0,
 };
 
-struct Size {
-    hop: usize,
+pub(super) struct Size {
+    pub(super) hop: usize,
     blocks: usize,
     layers: usize,
-    residual: usize,
+    pub(super) residual: usize,
     skip: usize,
     head: usize,
     /// Width and layers of the frame network.
@@ -40,7 +40,7 @@ struct Size {
 }
 
 impl Size {
-    fn config(&self) -> ModelConfig {
+    pub(super) fn config(&self) -> ModelConfig {
         let config = ModelConfig {
             sample_rate_hz: 16_000,
             hop_samples: self.hop,
@@ -83,7 +83,7 @@ impl Size {
 
 /// Odd ones among them: every tile width, sizes below, at and above multiples of the lanes, every switch off once.
 #[rustfmt::skip]
-const SIZES: [Size; 6] = [
+pub(super) const SIZES: [Size; 6] = [
     Size { hop: 50, blocks: 2, layers: 4, residual: 7, skip: 5, head: 9, frame: (11, 1), excitation: (0, 0), prior: None, f0: false, loudness: false },
     Size { hop: 50, blocks: 2, layers: 5, residual: 33, skip: 20, head: 50, frame: (40, 2), excitation: (3, 3), prior: Some((5, 0)), f0: true, loudness: false },
     Size { hop: 64, blocks: 1, layers: 7, residual: 20, skip: 70, head: 1, frame: (16, 1), excitation: (17, 5), prior: Some((33, 19)), f0: true, loudness: true },
@@ -93,7 +93,7 @@ const SIZES: [Size; 6] = [
 ];
 
 /// Uniform random tensors that keep activations of order one and logits a few units wide.
-fn random_tensors(config: &ModelConfig) -> Tensors {
+pub(super) fn random_tensors(config: &ModelConfig) -> Tensors {
     let specs = tensor_specs(config, 1);
     let tensor = |(id, spec): (usize, &crate::voice::TensorSpec)| {
         let bound = match (spec.name.as_str(), spec.shape.len()) {
@@ -113,7 +113,11 @@ fn pack(config: &ModelConfig, tensors: &Tensors) -> Arc<DecoderWeights> {
     pack_in(Arithmetic::F32, config, tensors)
 }
 
-fn pack_in(arithmetic: Arithmetic, config: &ModelConfig, tensors: &Tensors) -> Arc<DecoderWeights> {
+pub(super) fn pack_in(
+    arithmetic: Arithmetic,
+    config: &ModelConfig,
+    tensors: &Tensors,
+) -> Arc<DecoderWeights> {
     Arc::new(DecoderWeights::new(config, arithmetic, |name| &tensors[name]))
 }
 
@@ -127,7 +131,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    fn new(index: usize) -> Self {
+    pub(super) fn new(index: usize) -> Self {
         let noise = |k: usize| 2.0 * uniform(99, (index * 16 + k) as u64) - 1.0;
         let voiced = index % 5 != 2;
         Self {
@@ -139,7 +143,7 @@ impl Frame {
         }
     }
 
-    fn input(&self) -> FrameInput<'_> {
+    pub(super) fn input(&self) -> FrameInput<'_> {
         FrameInput { latent: &self.latent, f0_hz: self.f0_hz, voiced: self.voiced, loudness: self.loudness }
     }
 }

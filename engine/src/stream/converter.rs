@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::decode::HopTask;
+use crate::decode::{Gpu, GpuError, HopTask};
 use crate::voice::VoiceBank;
-pub(in crate::stream) use chain::Progress;
+pub use chain::Progress;
 use chain::{Chain, Middle};
 use networks::Networks;
 use vocoder::Vocoder;
@@ -164,6 +164,20 @@ impl Converter {
     /// does not ask for F0.
     pub fn take_median_f0_hz(&self) -> Option<f32> {
         self.chain.middle().take_median_f0_hz()
+    }
+
+    /// Lets a GPU decode from the next hop on: at a stream's start the same samples, later with a silent past. What has no
+    /// decoder of samples stays on the processor.
+    ///
+    /// # Errors
+    /// [`GpuError`] where the GPU cannot sing with this bank; then nothing has changed.
+    pub fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
+        self.chain.sing_on(gpu)
+    }
+
+    /// How many streams gain from decoding together with this one.
+    pub(super) fn company(&self) -> usize {
+        self.chain.middle().company()
     }
 
     /// Back to the start. The settings stay as they were last set.

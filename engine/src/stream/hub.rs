@@ -40,6 +40,7 @@ mod presence;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -53,7 +54,8 @@ pub use audio::Stream;
 use engine::Served;
 pub use shared::{StreamMeters, StreamReport};
 
-use super::{Converter, Settings};
+use super::{Converter, Progress, Settings};
+use crate::decode::HopTask;
 
 /// What turns one stream's input into its output, on the engine thread.
 ///
@@ -62,6 +64,28 @@ pub trait Worker: Send {
     /// Takes `input` and gives as many samples to `output` (equal lengths). What comes out belongs to the input
     /// `latency_samples` earlier.
     fn process(&mut self, input: &[f32], output: &mut [f32]);
+
+    /// [`process`](Worker::process) in parts, so that several streams may decode together: goes on with a block until a hop
+    /// is due, or, with false, to its end. A due hop's [`decoding`](Worker::decoding), if it has one, must be made and the
+    /// hop then be [sung](Worker::sing) before it goes on.
+    fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
+        let _ = progress;
+        self.process(input, output);
+        false
+    }
+
+    /// The decoder's part of the due hop.
+    fn decoding(&mut self) -> Option<HopTask<'_>> {
+        None
+    }
+
+    /// Goes past the due hop.
+    fn sing(&mut self) {}
+
+    /// How many streams gain from decoding together with this one.
+    fn company(&self) -> usize {
+        1
+    }
 
     /// Forgets everything heard: the next sample is the first of a stream. The hub calls `set` right after it, and the two
     /// together must leave the worker as if made with these settings.
@@ -91,6 +115,22 @@ pub trait Worker: Send {
 impl Worker for Converter {
     fn process(&mut self, input: &[f32], output: &mut [f32]) {
         Converter::process(self, input, output);
+    }
+
+    fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
+        Converter::advance(self, input, output, progress)
+    }
+
+    fn decoding(&mut self) -> Option<HopTask<'_>> {
+        Converter::decoding(self)
+    }
+
+    fn sing(&mut self) {
+        Converter::sing(self);
+    }
+
+    fn company(&self) -> usize {
+        Converter::company(self)
     }
 
     fn reset(&mut self) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::converter::Progress;
 use super::{Converter, HOST_RATES_HZ, Settings, StreamError};
-use crate::decode::{HopTask, MOST_TOGETHER, decode_hops};
+use crate::decode::{Gpu, GpuError, HopTask, MOST_TOGETHER, MOST_TOGETHER_ON_GPU, decode_hops};
 use crate::signal::analysis::Analyzer;
 use crate::signal::range::PitchRange;
 use crate::signal::resample::resampled;
@@ -59,6 +59,15 @@ impl Conversion {
         Ok(Self { converter, sound, begun: 0, input, block: 0, progress: Progress::default(), is_due: false })
     }
 
+    /// Lets a GPU decode.
+    ///
+    /// # Errors
+    /// [`GpuError`] where the GPU cannot sing with this bank.
+    pub fn on_gpu(mut self, gpu: &Arc<Gpu>) -> Result<Self, GpuError> {
+        self.converter.sing_on(gpu)?;
+        Ok(self)
+    }
+
     /// Goes on until a hop is due; false at the end.
     fn advance(&mut self) -> bool {
         while !self.is_due {
@@ -102,6 +111,9 @@ impl<K> Default for Batch<K> {
 impl<K> Batch<K> {
     /// Conversions side by side beyond which nothing is gained.
     pub const MOST: usize = MOST_TOGETHER;
+
+    /// The same where a GPU decodes.
+    pub const MOST_ON_GPU: usize = MOST_TOGETHER_ON_GPU;
 
     /// How many conversions are on their way.
     pub fn len(&self) -> usize {

@@ -1,12 +1,13 @@
 //! Everything around the middle: rates, hops, settings in time, and the queue that makes the latency constant.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::air::Air;
 use super::queue::Queue;
 use super::timeline::Timeline;
 use super::{Settings, StageDelay};
-use crate::decode::{HopTask, decode_hops};
+use crate::decode::{Gpu, GpuError, HopTask, decode_hops};
 use crate::signal::resample::Resampler;
 
 /// Samples of the host that are handled in one go.
@@ -34,6 +35,17 @@ pub(super) trait Middle {
         None
     }
 
+    /// Lets a GPU decode, where a decoder of samples sings.
+    fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
+        let _ = gpu;
+        Ok(())
+    }
+
+    /// How many streams gain from decoding together with this one.
+    fn company(&self) -> usize {
+        1
+    }
+
     fn reset(&mut self);
 
     /// Takes a hop; the hop of `look_ahead_hops` before, made with `settings`, is then due. False before the start.
@@ -55,6 +67,14 @@ impl<M: Middle + ?Sized> Middle for Box<M> {
 
     fn take_median_f0_hz(&self) -> Option<f32> {
         (**self).take_median_f0_hz()
+    }
+
+    fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
+        (**self).sing_on(gpu)
+    }
+
+    fn company(&self) -> usize {
+        (**self).company()
     }
 
     fn reset(&mut self) {
@@ -224,6 +244,10 @@ impl<M: Middle> Chain<M> {
 
     pub fn decoding(&mut self) -> Option<HopTask<'_>> {
         self.middle.decoding()
+    }
+
+    pub fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
+        self.middle.sing_on(gpu)
     }
 
     /// Takes a piece in, at the model's rate.

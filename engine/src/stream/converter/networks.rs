@@ -6,7 +6,7 @@ use super::Settings;
 use super::chain::Middle;
 use super::delay::Delay;
 use super::level::{Glide, LOUD_FLOOR, Restraint, square_of};
-use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask};
+use crate::decode::{Decoder, DecoderWeights, FrameInput, Gpu, GpuError, HopTask};
 use crate::signal::analysis::{Analyzer, HOP_PARTS};
 use crate::signal::comb::Comb;
 use crate::signal::emphasis::DeEmphasis;
@@ -130,6 +130,14 @@ impl Networks {
 }
 
 impl Middle for Networks {
+    fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
+        self.decoder.sing_on(gpu)
+    }
+
+    fn company(&self) -> usize {
+        self.decoder.company()
+    }
+
     fn take_median_f0_hz(&self) -> Option<f32> {
         self.range.median_f0_hz()
     }

@@ -1,5 +1,7 @@
-//! The engine thread: serves the stream whose result is due first, one short piece at a time.
+//! The engine thread: serves the stream whose result is due first, one short piece at a time, and with it those that may
+//! decode beside it.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -10,7 +12,9 @@ use crossbeam::channel::{Receiver, TryRecvError};
 use rtrb::{Consumer, Producer};
 
 use super::shared::{Event, Mark, Shared};
-use super::{LatencyParts, Settings, Worker};
+use super::{LatencyParts, Settings, Worker, together};
+use crate::decode::HopTask;
+use crate::stream::Progress;
 
 pub(super) struct Rings {
     pub input: Consumer<f32>,
@@ -46,6 +50,7 @@ pub(super) struct Served {
 
     load: Load,
     last_arrival: Option<(Instant, usize)>,
+    piece: Option<Piece>,
     piece_in: Box<[f32]>,
     piece_out: Box<[f32]>,
 }
@@ -55,6 +60,16 @@ pub(super) struct Served {
 pub(super) enum Turn {
     Worked,
     Idle,
+}
+
+/// A piece of input on its way through the worker.
+struct Piece {
+    samples: usize,
+    progress: Progress,
+    /// Computing time so far.
+    busy: Duration,
+    is_hop_due: bool,
+    is_done: bool,
 }
 
 impl Served {
@@ -87,6 +102,7 @@ impl Served {
             marked: 0,
             load: Load::new(host_rate_hz),
             last_arrival: None,
+            piece: None,
             piece_in: vec![0.0; piece_samples].into(),
             piece_out: vec![0.0; piece_samples].into(),
         }
@@ -101,8 +117,13 @@ impl Served {
         self.shared.given.load(Acquire).saturating_sub(self.latency.hand_off_samples() as u64)
     }
 
+    /// How many streams gain from decoding together with this one.
+    pub fn company(&self) -> usize {
+        self.worker.as_ref().map_or(1, |worker| worker.company())
+    }
+
     /// Time until the next result is late; negative if it is. None if there is nothing to do.
-    fn slack_s(&self) -> Option<f64> {
+    pub fn slack_s(&self) -> Option<f64> {
         if self.rings.input.slots() == 0 {
             return None;
         }
@@ -110,8 +131,8 @@ impl Served {
         Some((next - self.due() as f64) / f64::from(self.host_rate_hz))
     }
 
-    /// Takes at most one piece of input as far as it can go.
-    pub fn turn(&mut self) -> Turn {
+    /// Takes what is next out of the rings: at most a piece for the worker, which must then be [finished](Self::finish).
+    pub fn begin(&mut self) -> Turn {
         // Slots before events: an event is written before its samples.
         let slots = self.rings.input.slots();
         if self.worker.is_none() {
@@ -145,7 +166,7 @@ impl Served {
         if count == 0 {
             return Turn::Idle;
         }
-        self.work(count);
+        self.begin_piece(count);
         Turn::Worked
     }
 
@@ -197,10 +218,9 @@ impl Served {
         self.drop_input(slots)
     }
 
-    /// Computes `count` samples and hands on those that are of use.
-    fn work(&mut self, count: usize) {
+    fn begin_piece(&mut self, samples: usize) {
         let begun = Instant::now();
-        self.last_arrival = Some((begun, count));
+        self.last_arrival = Some((begun, samples));
         if self.lost > 0 {
             let (lost, settings) = (self.lost, self.settings);
             self.lost = 0;
@@ -208,21 +228,58 @@ impl Served {
             self.shared.meters.skips.fetch_add(1, Relaxed);
             self.guarded(|worker, _, _| worker.skip(lost, settings));
         }
-        if self.rings.input.pop_entire_slice(&mut self.piece_in[..count]).is_err() {
+        if self.rings.input.pop_entire_slice(&mut self.piece_in[..samples]).is_err() {
             return;
         }
-        self.read += count as u64;
-        self.guarded(|worker, input, output| worker.process(&input[..count], &mut output[..count]));
+        self.read += samples as u64;
+        let (progress, busy) = (Progress::default(), begun.elapsed());
+        self.piece = Some(Piece { samples, progress, busy, is_hop_due: false, is_done: false });
+    }
+
+    /// Takes the piece as far as to the next due hop; whether there is one.
+    pub fn advance(&mut self) -> bool {
+        let Some(mut piece) = self.piece.take_if(|piece| !piece.is_done) else { return false };
+        let begun = Instant::now();
+        piece.is_hop_due = false;
+        self.guarded(|worker, input, output| {
+            let (input, output) = (&input[..piece.samples], &mut output[..piece.samples]);
+            piece.is_hop_due = worker.advance(input, output, &mut piece.progress);
+        });
+        piece.busy += begun.elapsed();
+        piece.is_done = !piece.is_hop_due;
+        let is_hop_due = piece.is_hop_due;
+        self.piece = Some(piece);
+        is_hop_due
+    }
+
+    /// The decoder's part of the due hop.
+    pub fn decoding(&mut self) -> Option<HopTask<'_>> {
+        self.piece.as_ref().filter(|piece| piece.is_hop_due)?;
+        self.worker.as_mut()?.decoding()
+    }
+
+    /// Goes past the due hop, whose decoding took so long.
+    pub fn sing(&mut self, decoding: Duration) {
+        let Some(mut piece) = self.piece.take_if(|piece| piece.is_hop_due) else { return };
+        let begun = Instant::now();
+        self.guarded(|worker, _, _| worker.sing());
+        piece.busy += begun.elapsed() + decoding;
+        self.piece = Some(piece);
+    }
+
+    /// Hands on what of the piece is of use.
+    pub fn finish(&mut self) {
+        let Some(Piece { samples, busy, .. }) = self.piece.take() else { return };
         if self.worker.is_none() {
             return;
         }
         let first = self.position.max(self.valid_from);
-        self.position += count as u64;
-        let useful = usize::try_from(self.position.saturating_sub(first)).unwrap_or(0).min(count);
+        self.position += samples as u64;
+        let useful = usize::try_from(self.position.saturating_sub(first)).unwrap_or(0).min(samples);
         if useful > 0 {
-            self.hand_on(first, count - useful..count);
+            self.hand_on(first, samples - useful..samples);
         }
-        if let Some(load) = self.load.add(begun.elapsed(), count) {
+        if let Some(load) = self.load.add(busy, samples) {
             self.shared.meters.load.store(load.to_bits(), Relaxed);
             let median = self.worker.as_ref().and_then(|worker| worker.take_median_f0_hz());
             self.shared.meters.take_median_f0_hz.store(median.unwrap_or(0.0).to_bits(), Relaxed);
@@ -251,16 +308,21 @@ impl Served {
         // After a panic the worker is never used again, so its broken invariants are seen by nobody.
         let result = catch_unwind(AssertUnwindSafe(|| run(worker.as_mut(), piece_in, piece_out)));
         if let Err(panic) = result {
-            let said = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "no message".into());
-            let _ = self.shared.meters.failure.set(said);
-            self.shared.meters.failed.store(true, Release);
-            let worker = self.worker.take();
-            drop_guarded(worker);
+            self.retire(&*panic);
         }
+    }
+
+    /// Takes the worker out of service after a panic, and tells.
+    pub fn retire(&mut self, panic: &(dyn Any + Send)) {
+        let said = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".into());
+        let _ = self.shared.meters.failure.set(said);
+        self.shared.meters.failed.store(true, Release);
+        let worker = self.worker.take();
+        drop_guarded(worker);
     }
 
     /// How long nothing can be due.
@@ -349,7 +411,7 @@ pub(super) fn serve(opened: &Receiver<Served>) {
             // Whole microseconds, since floats have no total order of their own; nothing to do goes last.
             stream.slack_s().map_or(i64::MAX, |slack_s| (slack_s * 1e6) as i64)
         });
-        if !streams.iter_mut().any(|stream| stream.turn() == Turn::Worked) {
+        if together::turn(&mut streams) == Turn::Idle {
             let now = Instant::now();
             let rest = streams.iter().map(|stream| stream.rest(now)).min().unwrap_or_default();
             // Woken early only by a stream that opens, closes or waits offline.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::audio::Patience;
 use super::engine::{Served, Turn};
+use super::together::turn_together;
 use super::*;
 
 const RATE_HZ: u32 = 48_000;
@@ -124,8 +125,12 @@ impl Tape {
     }
 }
 
+fn turn(served: &mut Served) -> Turn {
+    turn_together(std::slice::from_mut(served))
+}
+
 fn drain(served: &mut Served) {
-    while served.turn() == Turn::Worked {}
+    while turn(served) == Turn::Worked {}
 }
 
 const ODD: [usize; 11] = [1, 7, 64, 127, 480, 481, 1000, 1021, 3, 512, 999];
@@ -242,7 +247,7 @@ fn overload_gives_dry_sound_and_no_misplaced_sample() {
         tape.impatient_block(&mut stream, 256);
         // One piece of 480 samples for three blocks of 256.
         if call % 3 == 0 {
-            served.turn();
+            turn(&mut served);
         }
     }
     let late = tape.late(stream.latency().total_samples());
@@ -292,7 +297,7 @@ fn a_reset_in_mid_stream_is_exactly_as_fresh() {
         for call in 0..calls_before {
             before.impatient_block(&mut stream, 511);
             if call % 4 == 0 {
-                served.turn();
+                turn(&mut served);
             }
         }
         stream.reset();
@@ -384,6 +389,62 @@ fn absurd_hosts_are_refused_with_words() {
     assert!(matches!(pair(Box::new(Delay::new(1)), broken), Err(HubError::Config { .. })));
     let huge = StreamConfig { max_block_samples: usize::MAX, ..config(512) };
     assert!(matches!(pair(Box::new(Delay::new(1)), huge), Err(HubError::Config { .. })));
+}
+
+/// Streams of two banks and of a delay, in phase and out of it: whoever is served beside a stream, it gives what its
+/// converter gives alone.
+#[test]
+fn streams_that_are_served_together_give_what_each_gives_alone() {
+    let bank = crate::voice::VoiceBank::default_bank().unwrap();
+    let mut model = bank.card().model.clone();
+    model.decoder.residual_channels = 20;
+    let other = Arc::new(crate::voice::VoiceBank::random(model, 2, 5).unwrap());
+    let banks = [Some(&bank), Some(&bank), Some(&other), None, Some(&bank), Some(&bank), Some(&bank)];
+    let total = 12_000;
+    let settings = |stream: usize| Settings { singer: stream % 2, seed: stream as u64, ..PLAIN };
+    let take = |stream: usize| -> Vec<f32> {
+        let period = 200.0 + 30.0 * stream as f32;
+        (0..total).map(|index| (index as f32 / period).fract() * 0.4 - 0.2).collect()
+    };
+    let (mut streams, mut served): (Vec<Stream>, Vec<Served>) = banks
+        .iter()
+        .enumerate()
+        .map(|(stream, bank)| {
+            let settings = settings(stream);
+            let worker: Box<dyn Worker> = match bank {
+                Some(bank) => Box::new(Converter::new(bank, RATE_HZ, settings).unwrap()),
+                None => Box::new(Delay::new(DELAY)),
+            };
+            pair(worker, StreamConfig { settings, ..config(512) }).unwrap()
+        })
+        .unzip();
+    let mut sung = vec![Vec::new(); banks.len()];
+    let mut given = vec![0; banks.len()];
+    for call in 0..60 {
+        for (stream, audio) in streams.iter_mut().enumerate() {
+            // Some begin later, in the middle of the others' hops.
+            if call < stream / 4 {
+                continue;
+            }
+            let count = if stream == 5 { ODD[call % 4] } else { 333 }.min(total - given[stream]);
+            let input = &take(stream)[given[stream]..][..count];
+            let (mut wet, mut dry_share) = (vec![0.0; count], vec![0.0; count]);
+            audio.transfer(input, &mut wet, &mut dry_share, Patience::Never);
+            assert!(dry_share.iter().all(|share| *share == 0.0));
+            sung[stream].extend(wet);
+            given[stream] += count;
+        }
+        while turn_together(&mut served) == Turn::Worked {}
+    }
+    for (stream, bank) in banks.iter().enumerate() {
+        let Some(bank) = bank else { continue };
+        let mut alone = vec![0.0; given[stream]];
+        let mut converter = Converter::new(bank, RATE_HZ, settings(stream)).unwrap();
+        converter.process(&take(stream)[..given[stream]], &mut alone);
+        let hand_off = streams[stream].latency().hand_off_samples();
+        assert!(sung[stream][hand_off..] == alone[..given[stream] - hand_off], "stream {stream}");
+        assert!(alone.iter().any(|sample| sample.abs() > 1e-3));
+    }
 }
 
 /// A whole take with a reset and settings that change, through the converter alone and through the hub.

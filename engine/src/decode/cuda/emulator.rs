@@ -1,0 +1,117 @@
+//! The kernel on the processor: `kernels/emulator.cpp`, compiled when a test asks for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use libloading::Library;
+
+use super::driver::{Driver, DriverError, Facts, Launch};
+use super::plan::Limits;
+
+type LaunchFunction =
+    unsafe extern "C" fn(u32, bool, u32, u32, *const u32, *const u32, *const u32, u32, *mut u64, u32);
+
+/// A device of the given limits whose blocks are threads of this process.
+pub(super) struct Emulator {
+    facts: Facts,
+    library: Arc<Library>,
+}
+
+/// Compiles the emulator with the system's C++ compiler.
+fn compile(to: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decode/cuda/kernels/emulator.cpp");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let output = Command::new(&compiler)
+        .args(["-std=c++20", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-o"])
+        .args([to, &source])
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {compiler}: {error}; install a C++ compiler, as g++"));
+    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn library() -> Arc<Library> {
+    static LIBRARY: OnceLock<Arc<Library>> = OnceLock::new();
+    let load = || {
+        let folder = tempfile::tempdir().unwrap();
+        let file: PathBuf = folder.path().join("emulator.so");
+        compile(&file);
+        // SAFETY: the library is ours, and loading it runs nothing but the C++ runtime's own set-up.
+        Arc::new(unsafe { Library::new(&file) }.unwrap())
+    };
+    Arc::clone(LIBRARY.get_or_init(load))
+}
+
+impl Emulator {
+    pub(super) fn new(limits: Limits, blocks: usize) -> Self {
+        let facts = Facts { name: "the emulator".into(), limits, blocks };
+        Self { facts, library: library() }
+    }
+
+    /// Words of the kernel's model, layer, share and stream.
+    pub(super) fn layout(&self) -> [u32; 4] {
+        let mut words = [0; 4];
+        // SAFETY: the function has this type, and writes four words.
+        unsafe {
+            let layout = self.library.get::<unsafe extern "C" fn(*mut u32)>(b"falsetto_layout").unwrap();
+            layout(words.as_mut_ptr());
+        }
+        words
+    }
+}
+
+impl Driver for Emulator {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn allocate(&self, words: usize) -> Result<u64, DriverError> {
+        // Of 64 bits, since letters are.
+        let memory = vec![0_u64; words.div_ceil(2)].into_boxed_slice();
+        Ok(Box::into_raw(memory).cast::<u64>() as u64)
+    }
+
+    unsafe fn release(&self, address: u64, words: usize) {
+        let memory = std::ptr::slice_from_raw_parts_mut(address as *mut u64, words.div_ceil(2));
+        // SAFETY: `allocate` made a box of this length, and the caller is its only owner.
+        drop(unsafe { Box::from_raw(memory) });
+    }
+
+    unsafe fn clear(&self, address: u64, words: usize) -> Result<(), DriverError> {
+        // SAFETY: the caller says that these words are one allocation's.
+        unsafe { std::ptr::write_bytes(address as *mut u32, 0, words) };
+        Ok(())
+    }
+
+    unsafe fn write(&self, address: u64, words: &[u32]) -> Result<(), DriverError> {
+        // SAFETY: as in `clear`; the slice is not part of that allocation, which nobody else borrows.
+        unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), address as *mut u32, words.len()) };
+        Ok(())
+    }
+
+    unsafe fn read(&self, address: u64, words: &mut [u32]) -> Result<(), DriverError> {
+        // SAFETY: as in `write`.
+        unsafe { std::ptr::copy_nonoverlapping(address as *const u32, words.as_mut_ptr(), words.len()) };
+        Ok(())
+    }
+
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DriverError> {
+        // SAFETY: the function has this type; the arguments are the kernel's, as the caller says.
+        unsafe {
+            let run = self.library.get::<LaunchFunction>(b"falsetto_launch").unwrap();
+            run(
+                launch.blocks as u32,
+                launch.are_bound,
+                launch.threads as u32,
+                launch.chip_words as u32,
+                launch.model.as_ptr(),
+                launch.weights as *const u32,
+                launch.streams as *const u32,
+                launch.stream_count,
+                launch.letters as *mut u64,
+                launch.first_letter,
+            );
+        }
+        Ok(())
+    }
+}

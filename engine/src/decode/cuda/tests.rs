@@ -1,0 +1,146 @@
+//! The kernel, run by the emulator, against the decoder on the processor: the same bits.
+
+use std::sync::Arc;
+
+use super::emulator::Emulator;
+use super::layout::{Layer, Model, Share, Stream};
+use super::plan::Limits;
+use super::{Gpu, GpuError};
+use crate::decode::tests::{Frame, SIZES, Size, pack_in, random_tensors};
+use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask, decode_hops};
+use crate::voice::{Arithmetic, Sampling};
+
+/// A chip that all of the sizes fit on, in one block.
+const LARGE: Limits = Limits { chip_words: 1 << 20, most_blocks: 1, most_threads: 64 };
+
+fn gpu(limits: Limits, blocks: usize) -> Arc<Gpu> {
+    Gpu::with_driver(Arc::new(Emulator::new(limits, blocks)))
+}
+
+/// What each stream sings on its place; the streams begin one hop after another and all sing together.
+fn sung(mut decoders: Vec<Decoder>, hop: usize, hops: usize) -> Vec<Vec<f32>> {
+    let mut sung = vec![Vec::new(); decoders.len()];
+    for round in 0..hops + decoders.len() {
+        let hop_of = |stream: usize| round.checked_sub(stream).filter(|hop| *hop < hops);
+        let frames: Vec<Frame> =
+            (0..decoders.len()).map(|stream| Frame::new(3 * stream + hop_of(stream).unwrap_or(0))).collect();
+        let inputs: Vec<FrameInput> = frames.iter().map(Frame::input).collect();
+        let mut outputs = vec![vec![0.0; hop]; decoders.len()];
+        let mut tasks = Vec::new();
+        for (stream, (decoder, output)) in decoders.iter_mut().zip(&mut outputs).enumerate() {
+            if hop_of(stream).is_some() {
+                decoder.set_singer(&frames[stream].singer);
+                tasks.push(HopTask { decoder, frame: inputs[stream], seed: stream as u64, output });
+            }
+        }
+        decode_hops(&mut tasks);
+        for (stream, output) in outputs.into_iter().enumerate() {
+            if hop_of(stream).is_some() {
+                sung[stream].extend(output);
+            }
+        }
+    }
+    assert!(decoders.iter().all(|decoder| decoder.is_on_gpu() == decoders[0].is_on_gpu()));
+    sung
+}
+
+fn on_gpu(gpu: &Arc<Gpu>, weights: &Arc<DecoderWeights>) -> Decoder {
+    let mut decoder = Decoder::new(Arc::clone(weights), Sampling::default());
+    decoder.sing_on(gpu).unwrap();
+    assert!(decoder.is_on_gpu());
+    decoder
+}
+
+/// `streams` streams by the emulator and by the processor.
+fn assert_equal(size: &Size, gpu: &Arc<Gpu>, streams: usize, hops: usize) {
+    let config = size.config();
+    let weights = pack_in(Arithmetic::Int8, &config, &random_tensors(&config));
+    let wanted = (0..streams).map(|_| Decoder::new(Arc::clone(&weights), Sampling::default())).collect();
+    let wanted = sung(wanted, size.hop, hops);
+    assert!(wanted.iter().flatten().any(|sample| sample.abs() > 0.01));
+    let got = sung((0..streams).map(|_| on_gpu(gpu, &weights)).collect(), size.hop, hops);
+    for (stream, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+        let differ = got.iter().zip(wanted).position(|(got, wanted)| got.to_bits() != wanted.to_bits());
+        assert_eq!(differ, None, "stream {stream}, R = {}, {:?}", size.residual, gpu);
+    }
+}
+
+#[test]
+fn structures_are_as_long_as_the_kernels() {
+    let words = Emulator::new(LARGE, 1).layout().map(|words| words as usize);
+    assert_eq!(words, [Model::WORDS, Layer::WORDS, Share::WORDS, Stream::WORDS]);
+}
+
+#[test]
+fn one_block_sings_what_the_processor_sings() {
+    for size in &SIZES {
+        assert_equal(size, &gpu(LARGE, 1), 1, 3);
+    }
+}
+
+/// Chips too small for a whole network: it is shared out, and what finds no room is read from memory.
+#[test]
+fn several_blocks_sing_what_the_processor_sings() {
+    for (chip_words, most_blocks) in [(6_000, 2), (8_000, 3), (4_000, 5)] {
+        for size in SIZES.iter().filter(|size| size.residual < 100) {
+            let limits = Limits { chip_words, most_blocks, most_threads: 64 };
+            assert_equal(size, &gpu(limits, most_blocks), 1, 2);
+        }
+    }
+}
+
+/// More streams than chains, and chains that have unequal numbers of them.
+#[test]
+fn streams_sing_beside_each_other_as_if_alone() {
+    for (limits, blocks) in [(LARGE, 2), (Limits { chip_words: 8_000, most_blocks: 2, most_threads: 128 }, 4)]
+    {
+        assert_equal(&SIZES[1], &gpu(limits, blocks), 5, 3);
+    }
+}
+
+#[test]
+fn reset_forget_and_another_network_are_heard_as_on_the_processor() {
+    let size = &SIZES[1];
+    let config = size.config();
+    let tensors = random_tensors(&config);
+    let weights = [0.0, 0.1].map(|more| {
+        let mut tensors = tensors.clone();
+        tensors.get_mut("decoder.layers.1.current").unwrap().iter_mut().for_each(|weight| *weight += more);
+        pack_in(Arithmetic::Int8, &config, &tensors)
+    });
+    let gpu = gpu(Limits { chip_words: 6_000, most_blocks: 2, most_threads: 64 }, 2);
+    let mut decoders =
+        [Decoder::new(Arc::clone(&weights[0]), Sampling::default()), on_gpu(&gpu, &weights[0])];
+    for (step, task) in ["sing", "forget", "other", "sing", "reset", "sing"].into_iter().enumerate() {
+        let sung = decoders.each_mut().map(|decoder| {
+            match task {
+                "forget" => decoder.forget(),
+                "reset" => decoder.reset(),
+                "other" => decoder.set_weights(&weights[1]),
+                _ => {}
+            }
+            let frame = Frame::new(step);
+            let mut output = vec![0.0; size.hop];
+            decoder.set_singer(&frame.singer);
+            decoder.decode_hop(&frame.input(), 5, &mut output);
+            output
+        });
+        assert!(sung[0] == sung[1], "after {task}");
+    }
+    assert!(decoders[1].is_on_gpu());
+}
+
+#[test]
+fn what_a_gpu_cannot_sing_is_refused() {
+    let config = SIZES[0].config();
+    let refused = |arithmetic, limits| {
+        let weights = pack_in(arithmetic, &config, &random_tensors(&config));
+        let mut decoder = Decoder::new(weights, Sampling::default());
+        let refused = decoder.sing_on(&gpu(limits, 1)).unwrap_err();
+        assert!(!decoder.is_on_gpu());
+        refused
+    };
+    assert!(matches!(refused(Arithmetic::F32, LARGE), GpuError::Arithmetic));
+    let small = Limits { chip_words: 100, ..LARGE };
+    assert!(matches!(refused(Arithmetic::Int8, small), GpuError::TooWide { .. }));
+}

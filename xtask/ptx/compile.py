@@ -1,0 +1,68 @@
+"""Compiles a CUDA kernel to PTX with NVRTC, and has ptxas look at what cards make of it.
+
+compile.py SOURCE.cu OUT.ptx: a driver of CUDA 12.0 or later and a card of compute capability 8.0 or later take the PTX.
+"""
+
+import ctypes
+import pathlib
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+
+ARCHITECTURE = "compute_80"
+CARDS = ["sm_80", "sm_86", "sm_89", "sm_90"]
+# 512 threads share the 65,536 registers of a multiprocessor.
+MOST_REGISTERS = 128
+
+
+def compile_to_ptx(nvidia, source):
+    nvrtc = ctypes.CDLL(str(nvidia / "cuda_nvrtc/lib/libnvrtc.so.12"))
+    program = ctypes.c_void_p()
+    # The name stands in the PTX, so it must not tell where the source lies.
+    text, name = source.read_bytes(), source.name.encode()
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name, 0, None, None) != 0:
+        sys.exit("NVRTC takes no program")
+    options = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17", "--fmad=false", f"-I{source.parent}"]
+    encoded = [option.encode() for option in options]
+    failed = nvrtc.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
+
+    def text_of(what):
+        size = ctypes.c_size_t()
+        getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+        buffer = ctypes.create_string_buffer(size.value)
+        getattr(nvrtc, f"nvrtcGet{what}")(program, buffer)
+        return buffer.value.decode()
+
+    log = text_of("ProgramLog")
+    if log:
+        print(log)
+    if failed:
+        sys.exit(f"NVRTC does not compile {source}")
+    return text_of("PTX")
+
+
+def check_budget(nvidia, ptx):
+    with tempfile.TemporaryDirectory() as folder:
+        for card in CARDS:
+            command = [nvidia / "cuda_nvcc/bin/ptxas", "-v", f"-arch={card}", ptx, "-o", f"{folder}/kernel.cubin"]
+            said = subprocess.run(command, capture_output=True, text=True)
+            if said.returncode != 0:
+                sys.exit(f"ptxas does not assemble the kernel for {card}: {said.stderr}")
+            registers = int(re.search(r"Used (\d+) registers", said.stderr)[1])
+            frame, stores, loads = (int(n) for n in re.search(
+                r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said.stderr).groups())
+            print(f"{card}: {registers} registers, {frame} bytes of stack")
+            if registers > MOST_REGISTERS or frame + stores + loads > 0:
+                sys.exit(f"{card} is to do with {MOST_REGISTERS} registers and no stack: {said.stderr}")
+
+
+def main():
+    source, out = (pathlib.Path(path) for path in sys.argv[1:])
+    nvidia = pathlib.Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+    out.write_text(compile_to_ptx(nvidia, source))
+    check_budget(nvidia, out)
+
+
+main()
