@@ -18,34 +18,62 @@ pub(super) struct Emulator {
     library: Arc<Library>,
 }
 
-/// Compiles the emulator with the system's C++ compiler.
-fn compile(to: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decode/cuda/kernels/emulator.cpp");
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let output = Command::new(&compiler)
-        .args(["-std=c++20", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-o"])
-        .args([to, &source])
+/// The folder of the kernel's sources.
+pub(super) fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decode/cuda/kernels")
+}
+
+fn compiler() -> Command {
+    Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
+}
+
+/// What the system's C++ compiler says to these arguments.
+pub(super) fn compile(arguments: &[&str]) -> String {
+    let mut compiler = compiler();
+    let output = compiler
+        .args(arguments)
         .output()
-        .unwrap_or_else(|error| panic!("cannot run {compiler}: {error}; install a C++ compiler, as g++"));
-    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+        .unwrap_or_else(|error| panic!("cannot run {compiler:?}: {error}; install a C++ compiler, as g++"));
+    assert!(output.status.success(), "{compiler:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Compiles the emulator that lies in `sources`.
+pub(super) fn compile_emulator(sources: &Path, options: &[&str], to: &Path) {
+    let source = sources.join("emulator.cpp");
+    let common = ["-std=c++20", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-o"];
+    let files = [to.to_str().unwrap(), source.to_str().unwrap()];
+    compile(&[&common[..], &files, options].concat());
+}
+
+fn load(file: &Path) -> Arc<Library> {
+    // SAFETY: the library is ours, and loading it runs nothing but the C++ runtime's own set-up.
+    Arc::new(unsafe { Library::new(file) }.unwrap())
 }
 
 fn library() -> Arc<Library> {
     static LIBRARY: OnceLock<Arc<Library>> = OnceLock::new();
-    let load = || {
+    let make = || {
         let folder = tempfile::tempdir().unwrap();
-        let file: PathBuf = folder.path().join("emulator.so");
-        compile(&file);
-        // SAFETY: the library is ours, and loading it runs nothing but the C++ runtime's own set-up.
-        Arc::new(unsafe { Library::new(&file) }.unwrap())
+        let file = folder.path().join("emulator.so");
+        compile_emulator(&sources(), &["-O2"], &file);
+        load(&file)
     };
-    Arc::clone(LIBRARY.get_or_init(load))
+    Arc::clone(LIBRARY.get_or_init(make))
 }
 
 impl Emulator {
     pub(super) fn new(limits: Limits, blocks: usize) -> Self {
-        let facts = Facts { name: "the emulator".into(), limits, blocks };
-        Self { facts, library: library() }
+        Self::with_library(library(), limits, blocks)
+    }
+
+    /// With an emulator that was compiled before.
+    pub(super) fn of_file(file: &Path, limits: Limits, blocks: usize) -> Self {
+        Self::with_library(load(file), limits, blocks)
+    }
+
+    fn with_library(library: Arc<Library>, limits: Limits, blocks: usize) -> Self {
+        Self { facts: Facts { name: "the emulator".into(), limits, blocks }, library }
     }
 
     /// Words of the kernel's model, layer, share and stream.

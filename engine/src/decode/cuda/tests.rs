@@ -1,8 +1,10 @@
 //! The kernel, run by the emulator, against the decoder on the processor: the same bits.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
-use super::emulator::Emulator;
+use super::emulator::{Emulator, compile, compile_emulator, sources};
 use super::layout::{Layer, Model, Share, Stream};
 use super::plan::Limits;
 use super::{Gpu, GpuError};
@@ -143,4 +145,62 @@ fn what_a_gpu_cannot_sing_is_refused() {
     assert!(matches!(refused(Arithmetic::F32, LARGE), GpuError::Arithmetic));
     let small = Limits { chip_words: 100, ..LARGE };
     assert!(matches!(refused(Arithmetic::Int8, small), GpuError::TooWide { .. }));
+}
+
+/// Names the emulator that [`threads_sing`] runs.
+const EMULATOR_VARIABLE: &str = "FALSETTO_EMULATOR";
+
+/// The tiniest network on two blocks, every thread of theirs a thread of the system.
+#[test]
+#[ignore = "run by the next test, under ThreadSanitizer"]
+fn threads_sing() {
+    let file = PathBuf::from(std::env::var_os(EMULATOR_VARIABLE).unwrap());
+    let limits = Limits { chip_words: 1 << 20, most_blocks: 2, most_threads: 64 };
+    for most_blocks in [1, 2] {
+        // Chips without room share the network out.
+        let chip_words = if most_blocks == 1 { limits.chip_words } else { 2_500 };
+        let limits = Limits { most_blocks, chip_words, ..limits };
+        let emulator = Emulator::of_file(&file, limits, 2);
+        assert_equal(&SIZES[4], &Gpu::with_driver(Arc::new(emulator)), 2, 2);
+    }
+}
+
+/// The races that ThreadSanitizer sees in the kernel that lies in `sources` while [`threads_sing`]. How Rust's own threads wait
+/// for each other it does not see, so what it says of them is passed over.
+fn races(sources: &Path) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("emulator.so");
+    compile_emulator(sources, &["-O1", "-g", "-DTHREADS", "-fsanitize=thread"], &file);
+    // Where memory is laid out at random, ThreadSanitizer finds no room.
+    let output = Command::new("setarch")
+        .arg("-R")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "decode::cuda::tests::threads_sing", "--ignored", "--test-threads=1"])
+        .env("LD_PRELOAD", compile(&["-print-file-name=libtsan.so"]).trim())
+        .env(EMULATOR_VARIABLE, &file)
+        .output()
+        .unwrap();
+    let [said, warned] =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    // With the missing barrier the samples may be wrong as well.
+    assert!(said.contains("1 passed") || said.contains("1 failed"), "{said}{warned}");
+    warned.split("==================").filter(|part| part.contains("decoder.cu:")).map(String::from).collect()
+}
+
+/// Barriers order all that threads of a block tell each other. That one that is missing would be seen is seen first.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_of_the_kernel_do_not_race() {
+    let broken = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(sources()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, broken.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let kernel = std::fs::read_to_string(sources().join("decoder.cu")).unwrap();
+    let layers = kernel.find("void pass_layers").unwrap();
+    let barrier = layers + kernel[layers..].find("__syncthreads();").unwrap();
+    let without = [&kernel[..barrier], &kernel[barrier + "__syncthreads();".len()..]].concat();
+    std::fs::write(broken.path().join("decoder.cu"), without).unwrap();
+    assert!(!races(broken.path()).is_empty());
+    assert_eq!(races(&sources()), [""; 0]);
 }

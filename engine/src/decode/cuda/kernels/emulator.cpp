@@ -158,14 +158,15 @@ inline float __shfl_xor_sync(unsigned all, float value, unsigned mask)
     return __uint_as_float((unsigned)__shfl_xor_sync(all, (int)__float_as_uint(value), mask));
 }
 
+// On a card a letter is written after all that its value depends on was read; release and acquire say so here.
 inline void send_letter(unsigned long long *letter, unsigned value, unsigned number)
 {
-    std::atomic_ref(*letter).store((unsigned long long)value << 32 | number, std::memory_order_relaxed);
+    std::atomic_ref(*letter).store((unsigned long long)value << 32 | number, std::memory_order_release);
 }
 inline unsigned open_letter(const unsigned long long *letter, unsigned number)
 {
     for (;;) {
-        auto read = std::atomic_ref(*const_cast<unsigned long long *>(letter)).load(std::memory_order_relaxed);
+        auto read = std::atomic_ref(*const_cast<unsigned long long *>(letter)).load(std::memory_order_acquire);
         if ((unsigned)read == number) {
             return (unsigned)(read >> 32);
         }
