@@ -53,6 +53,8 @@ mod weights;
 use std::sync::Arc;
 
 pub use ceilings::{BareStream, multiply_adds_per_second};
+#[cfg(test)]
+pub(crate) use cuda::emulated_gpu;
 pub use cuda::{Gpu, GpuError};
 pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
@@ -170,9 +172,14 @@ impl Decoder {
 
     fn leave_gpu(&mut self, error: &GpuError) {
         tracing::error!("{error}; the processor sings on");
-        self.streaming = None;
-        // What the GPU has sung is lost with it.
-        self.state.forget(self.isa);
+        self.sing_on_processor();
+    }
+
+    /// Lets the processor sing from the next hop on. If a GPU sang, its past is silent.
+    pub fn sing_on_processor(&mut self) {
+        if self.streaming.take().is_some() {
+            self.state.forget(self.isa);
+        }
     }
 
     /// Sets the singer from the next hop on: an embedding `[singer_embedding_size]`, or a blend of several. Queues,

@@ -29,6 +29,8 @@ pub struct StreamInfo {
     pub latency: LatencyParts,
     /// Names and delays of the worker's stages, in samples.
     pub stages: Vec<(&'static str, usize)>,
+    /// What decodes, and if it is not what was asked for, why.
+    pub device: String,
     /// Its counters, if there is a stream at all.
     pub meters: Option<Arc<StreamMeters>>,
 }

@@ -5,6 +5,7 @@
 //! plugin   what the host calls: activation, reset, process, identity
 //! audio    the audio thread: copies samples to and from the engine, aligns dry sound and parameters with the wet sound
 //! voice    finds and loads voice banks on a thread of its own, opens streams for them
+//! device   the processor or a GPU
 //! board    what the audio thread and the voice thread show to the editor
 //! editor   the window (feature `editor`)
 //! ```
@@ -14,6 +15,7 @@
 
 mod audio;
 mod board;
+mod device;
 #[cfg(feature = "editor")]
 mod editor;
 mod params;

@@ -20,6 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use rtrb::{Consumer, Producer};
 
 use crate::board::{Board, StreamInfo};
+use crate::device;
 pub use reference::VoiceReference;
 
 /// What is to be told about the bank.
@@ -227,18 +228,20 @@ pub fn open_stream(
     let last = bank.card().singers.len().saturating_sub(1);
     settings.singer = settings.singer.min(last);
     settings.second_singer = settings.second_singer.min(last);
-    let converter = Converter::new(bank, host_rate_hz, settings).map_err(|error| error.to_string())?;
+    let mut converter = Converter::new(bank, host_rate_hz, settings).map_err(|error| error.to_string())?;
+    let device = device::choose(&mut converter);
     let stages = converter.stages().iter().map(|stage| (stage.name, stage.samples)).collect();
     let config = StreamConfig { host_rate_hz, max_block_samples, settings };
     let stream = Hub::shared().open(Box::new(converter), config).map_err(|error| error.to_string())?;
-    let info = StreamInfo { host_rate_hz, latency: stream.latency(), stages, meters: Some(stream.meters()) };
+    let (latency, meters) = (stream.latency(), Some(stream.meters()));
+    let info = StreamInfo { host_rate_hz, latency, stages, device, meters };
     Ok((stream, info))
 }
 
 /// What is shown where there is no stream: the latency of the hand-off alone.
 pub fn no_stream(host_rate_hz: u32, max_block_samples: usize) -> StreamInfo {
     let latency = LatencyParts::new(0, host_rate_hz, max_block_samples);
-    StreamInfo { host_rate_hz, latency, stages: Vec::new(), meters: None }
+    StreamInfo { host_rate_hz, latency, stages: Vec::new(), device: String::new(), meters: None }
 }
 
 /// The bank's reference as a field of the project's state.

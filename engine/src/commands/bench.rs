@@ -1,5 +1,7 @@
 //! `falsetto bench`: how fast this machine sings, against what its processor can do at most, measured in one run.
 
+mod gpu;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use falsetto_engine::stream::{Converter, Encoder, Settings};
 use falsetto_engine::voice::{Arithmetic, EncoderConfig, ModelConfig, Sampling, VoiceBank};
 use serde_json::{Value, json};
 
+use super::device::Device;
 use super::{Outcome, open_bank, say};
 
 /// Measure this machine.
@@ -24,6 +27,12 @@ pub struct Arguments {
     /// Also write the figures to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Device that is measured.
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
+    /// Recipes whose decoders a GPU must sing as the processor does, files or a folder of them.
+    #[arg(long, value_name = "IN", num_args = 1.., requires = "device")]
+    recipes: Vec<PathBuf>,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 1.5)]
     seconds: f64,
@@ -44,6 +53,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(format!("--seconds is {}, must be 0.01 to 600", arguments.seconds));
     }
     let time = Duration::from_secs_f64(arguments.seconds);
+    if let Some(gpu) = arguments.device.open()? {
+        let figures = gpu::measure(&gpu, &arguments.recipes, time)?;
+        return arguments.json.as_deref().map_or(Ok(()), |path| write(path, &figures));
+    }
     let bank = open_bank(arguments.voice.as_deref())?;
     if bank.card().model.envelope.is_some() {
         let name = &bank.card().name;

@@ -130,6 +130,13 @@ impl Gpu {
     }
 }
 
+/// The kernel on this processor, in blocks that hold the built-in bank's network together.
+#[cfg(test)]
+pub(crate) fn emulated_gpu() -> Arc<Gpu> {
+    let limits = plan::Limits { chip_words: 40_000, most_blocks: 2, most_threads: 64 };
+    Gpu::with_driver(Arc::new(emulator::Emulator::new(limits, 2)))
+}
+
 /// Zeroed memory of a device.
 fn memory(driver: &Arc<dyn Driver>, words: usize) -> Result<Memory, DriverError> {
     Memory::new(Arc::clone(driver), words)

@@ -13,6 +13,7 @@ mod level;
 mod networks;
 mod queue;
 mod timeline;
+mod trust;
 mod vocoder;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::voice::VoiceBank;
 pub use chain::Progress;
 use chain::{Chain, Middle};
 use networks::Networks;
+pub use trust::GpuUse;
 use vocoder::Vocoder;
 
 /// Lowest and highest rate of a host, in Hz.
@@ -173,6 +175,16 @@ impl Converter {
     /// [`GpuError`] where the GPU cannot sing with this bank; then nothing has changed.
     pub fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
         self.chain.sing_on(gpu)
+    }
+
+    /// The due hop comes too late: a GPU that sings must be left for a while.
+    pub(super) fn late(&mut self) {
+        self.chain.late();
+    }
+
+    /// What a GPU does for this stream; none where [`sing_on`](Self::sing_on) did not ask one to.
+    pub fn gpu_use(&self) -> Option<GpuUse> {
+        self.chain.middle().gpu_use()
     }
 
     /// How many streams gain from decoding together with this one.

@@ -54,7 +54,7 @@ pub use audio::Stream;
 use engine::Served;
 pub use shared::{StreamMeters, StreamReport};
 
-use super::{Converter, Progress, Settings};
+use super::{Converter, GpuUse, Progress, Settings};
 use crate::decode::HopTask;
 
 /// What turns one stream's input into its output, on the engine thread.
@@ -85,6 +85,11 @@ pub trait Worker: Send {
     /// How many streams gain from decoding together with this one.
     fn company(&self) -> usize {
         1
+    }
+
+    /// What a GPU does for this stream, if one was asked to. Asked for about ten times a second of sound.
+    fn gpu_use(&self) -> Option<GpuUse> {
+        None
     }
 
     /// Forgets everything heard: the next sample is the first of a stream. The hub calls `set` right after it, and the two
@@ -131,6 +136,16 @@ impl Worker for Converter {
 
     fn company(&self) -> usize {
         Converter::company(self)
+    }
+
+    fn gpu_use(&self) -> Option<GpuUse> {
+        Converter::gpu_use(self)
+    }
+
+    fn skip(&mut self, _lost_samples: u64, settings: Settings) {
+        self.late();
+        self.reset();
+        Converter::set(self, settings);
     }
 
     fn reset(&mut self) {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use egui::{Color32, Ui};
+use falsetto_engine::stream::GpuUse;
 
 use crate::board::{Board, StreamInfo};
 use crate::voice::{Voice, VoiceStatus};
@@ -65,6 +66,13 @@ fn engine(ui: &mut Ui, info: &StreamInfo) {
         return;
     }
     ui.label(format!("Engine load: {:.0} %", report.load * 100.0));
+    ui.label(match report.gpu {
+        None | Some(GpuUse { falls: 0, .. }) => format!("Device: {}", info.device),
+        Some(GpuUse { sings, falls }) => {
+            let now = if sings { info.device.as_str() } else { "processor" };
+            format!("Device: {now}; the GPU had to be left {falls} times")
+        }
+    });
     if report.late_samples > 0 {
         let seconds = report.late_samples as f64 / f64::from(info.host_rate_hz);
         ui.colored_label(

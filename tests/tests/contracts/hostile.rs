@@ -265,3 +265,25 @@ fn a_reader_that_has_read_enough_is_no_failure() {
         assert_eq!(answer.stderr, "", "{verb}");
     }
 }
+
+/// On a machine without a GPU that is asked for, the command says so; on one with it, the GPU sings what the processor sings.
+#[test]
+fn a_gpu_sings_the_same_or_is_refused_with_words() {
+    let place = Place::new();
+    let (take, sung) = (place.path("take.wav"), place.path("out/sung.wav"));
+    let convert = |device: &str| {
+        let mut arguments =
+            vec!["convert".into(), take.as_os_str().to_owned(), "--singer".into(), last_singer().into()];
+        arguments.extend(["-o".into(), sung.as_os_str().to_owned(), "--device".into(), device.into()]);
+        command().run(arguments).expect("the command starts")
+    };
+    let answer = convert("cuda");
+    if answer.success {
+        let on_gpu = fs::read(&sung).expect("what the GPU sang");
+        assert!(convert("cpu").success);
+        assert!(fs::read(&sung).expect("what the processor sang") == on_gpu);
+    } else {
+        place.assert_refused("no GPU", &answer);
+        assert!(answer.stderr.contains("processor"), "{}", answer.stderr);
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::air::Air;
 use super::queue::Queue;
 use super::timeline::Timeline;
+use super::trust::GpuUse;
 use super::{Settings, StageDelay};
 use crate::decode::{Gpu, GpuError, HopTask, decode_hops};
 use crate::signal::resample::Resampler;
@@ -41,6 +42,14 @@ pub(super) trait Middle {
         Ok(())
     }
 
+    /// The due hop comes too late.
+    fn late(&mut self) {}
+
+    /// What a GPU does, if one was asked to.
+    fn gpu_use(&self) -> Option<GpuUse> {
+        None
+    }
+
     /// How many streams gain from decoding together with this one.
     fn company(&self) -> usize {
         1
@@ -71,6 +80,14 @@ impl<M: Middle + ?Sized> Middle for Box<M> {
 
     fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
         (**self).sing_on(gpu)
+    }
+
+    fn late(&mut self) {
+        (**self).late();
+    }
+
+    fn gpu_use(&self) -> Option<GpuUse> {
+        (**self).gpu_use()
     }
 
     fn company(&self) -> usize {
@@ -248,6 +265,10 @@ impl<M: Middle> Chain<M> {
 
     pub fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
         self.middle.sing_on(gpu)
+    }
+
+    pub fn late(&mut self) {
+        self.middle.late();
     }
 
     /// Takes a piece in, at the model's rate.

@@ -6,6 +6,7 @@ use super::Settings;
 use super::chain::Middle;
 use super::delay::Delay;
 use super::level::{Glide, LOUD_FLOOR, Restraint, square_of};
+use super::trust::{GpuUse, Trust};
 use crate::decode::{Decoder, DecoderWeights, FrameInput, Gpu, GpuError, HopTask};
 use crate::signal::analysis::{Analyzer, HOP_PARTS};
 use crate::signal::comb::Comb;
@@ -24,6 +25,8 @@ pub(super) struct Networks {
     encoder: Encoder,
     reads_mel: bool,
     decoder: Decoder,
+    /// In the GPU that decodes, if one does.
+    trust: Option<Trust>,
     /// The decoder's part of the due hop, before de-emphasis.
     sung: Box<[f32]>,
     de_emphasis: DeEmphasis,
@@ -86,6 +89,7 @@ impl Networks {
             encoder,
             reads_mel,
             decoder,
+            trust: None,
             sung: vec![0.0; model.hop_samples].into(),
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
@@ -131,7 +135,21 @@ impl Networks {
 
 impl Middle for Networks {
     fn sing_on(&mut self, gpu: &Arc<Gpu>) -> Result<(), GpuError> {
-        self.decoder.sing_on(gpu)
+        self.decoder.sing_on(gpu)?;
+        let model = &self.bank.card().model;
+        let hop_s = model.hop_samples as f64 / f64::from(model.sample_rate_hz);
+        self.trust = Some(Trust::new(gpu, hop_s));
+        Ok(())
+    }
+
+    fn late(&mut self) {
+        if let Some(trust) = &mut self.trust {
+            trust.late(&mut self.decoder);
+        }
+    }
+
+    fn gpu_use(&self) -> Option<GpuUse> {
+        self.trust.as_ref().map(|trust| trust.report(&self.decoder))
     }
 
     fn company(&self) -> usize {
@@ -206,6 +224,9 @@ impl Middle for Networks {
     }
 
     fn decoding(&mut self) -> Option<HopTask<'_>> {
+        if let Some(trust) = &mut self.trust {
+            trust.hop(&mut self.decoder, self.features.oldest().loudness);
+        }
         Some(HopTask {
             frame: frame_input(&self.features, &self.latents, self.pitch_factor, self.bank.card().loudest),
             decoder: &mut self.decoder,

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::chain::Middle;
 use super::*;
+use crate::decode::emulated_gpu;
 use crate::voice::*;
 
 const MODEL_RATE_HZ: u32 = 16_000;
@@ -539,4 +540,26 @@ fn what_is_sung_is_led_to_the_spectrum_that_the_bank_expects() {
     };
     let (dark, bright) = (brightness(-1.0), brightness(1.0));
     assert!(bright > 1.5 * dark, "{bright} and {dark}");
+}
+
+/// The built-in bank's whole chain, its decoder on an emulated GPU.
+#[test]
+fn a_gpu_sings_the_samples_that_the_processor_sings() {
+    let bank = VoiceBank::default_bank().unwrap();
+    let take: Vec<f32> = (0..4_800).map(|n| ((n % 218) as f32 / 218.0 - 0.5) * 0.4).collect();
+    let sung = |on_gpu: bool| {
+        let mut converter = Converter::new(&bank, 48_000, Settings::default()).unwrap();
+        if on_gpu {
+            converter.sing_on(&emulated_gpu()).unwrap();
+        }
+        let mut sung = vec![0.0; take.len()];
+        for (input, output) in take.chunks(700).zip(sung.chunks_mut(700)) {
+            converter.process(input, output);
+        }
+        assert_eq!(converter.gpu_use(), on_gpu.then_some(GpuUse { sings: true, falls: 0 }));
+        sung
+    };
+    let wanted = sung(false);
+    assert!(wanted.iter().any(|sample| sample.abs() > 0.01));
+    assert!(sung(true) == wanted);
 }

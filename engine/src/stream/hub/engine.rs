@@ -283,6 +283,7 @@ impl Served {
             self.shared.meters.load.store(load.to_bits(), Relaxed);
             let median = self.worker.as_ref().and_then(|worker| worker.take_median_f0_hz());
             self.shared.meters.take_median_f0_hz.store(median.unwrap_or(0.0).to_bits(), Relaxed);
+            self.shared.meters.note_gpu(self.worker.as_ref().and_then(|worker| worker.gpu_use()));
         }
     }
 

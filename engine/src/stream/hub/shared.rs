@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use super::Settings;
+use super::{GpuUse, Settings};
 
 /// A run of input starts: the samples from ring count `at` on belong to `position` on, under `settings`.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,8 @@ pub struct StreamMeters {
     pub(super) load: AtomicU32,
     /// Bits of a frequency; 0 while there is none.
     pub(super) take_median_f0_hz: AtomicU32,
+    /// 0 where no GPU was asked for; else 2 + 4 times its falls, + 1 while it sings.
+    pub(super) gpu: AtomicU32,
     pub(super) failed: AtomicBool,
     pub(super) failure: OnceLock<String>,
 }
@@ -75,11 +77,19 @@ pub struct StreamReport {
     pub load: f32,
     /// Median F0 of the take since the last reset, in Hz, before transposition; none as long as nothing was voiced.
     pub take_median_f0_hz: Option<f32>,
+    /// What a GPU does for the stream; none where it was not asked for.
+    pub gpu: Option<GpuUse>,
     /// What the worker said when it panicked; the stream is dry from then on.
     pub failure: Option<String>,
 }
 
 impl StreamMeters {
+    pub(super) fn note_gpu(&self, gpu: Option<GpuUse>) {
+        let gpu =
+            gpu.map_or(0, |GpuUse { sings, falls }| 2 | u32::from(sings) | falls.min(u32::MAX >> 2) << 2);
+        self.gpu.store(gpu, Relaxed);
+    }
+
     /// Reads all counters.
     pub fn report(&self) -> StreamReport {
         StreamReport {
@@ -91,6 +101,10 @@ impl StreamMeters {
             load: f32::from_bits(self.load.load(Relaxed)),
             take_median_f0_hz: Some(f32::from_bits(self.take_median_f0_hz.load(Relaxed)))
                 .filter(|f0| *f0 > 0.0),
+            gpu: match self.gpu.load(Relaxed) {
+                0 => None,
+                gpu => Some(GpuUse { sings: gpu & 1 != 0, falls: gpu >> 2 }),
+            },
             failure: self.failure.get().cloned(),
         }
     }
