@@ -6,7 +6,7 @@
 //!
 //! # Numeric specification
 //! Sampling feeds on itself: one bit of difference becomes another take. So the arithmetic is stated, and every
-//! instruction set gives the same bits (a test holds them to it).
+//! instruction set and every GPU gives the same bits (tests hold them to it).
 //! - All is `f32`, rounded to nearest even, subnormals kept unless the caller's thread flushes them.
 //! - A matrix-vector product adds its inputs to each output in ascending order, each with one fused multiply-add.
 //!   What the sum starts from: the bias (frame network, condition, prior, head), the residual or skip path (residual:
@@ -38,6 +38,7 @@ mod tests;
 
 mod arithmetic;
 mod ceilings;
+#[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "no driver, no launches"))]
 mod cuda;
 mod draw;
 mod frame;

@@ -101,7 +101,6 @@ impl Gpu {
         Err(GpuError::NotBuilt)
     }
 
-    #[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code, reason = "no driver is built"))]
     fn with_driver(driver: Arc<dyn Driver>) -> Arc<Self> {
         Arc::new(Self { driver, placed: Mutex::default() })
     }
