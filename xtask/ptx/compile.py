@@ -1,6 +1,7 @@
 """Compiles a CUDA kernel to PTX with NVRTC, and has ptxas look at what cards make of it.
 
-compile.py SOURCE.cu OUT.ptx: a driver of CUDA 12.0 or later and a card of compute capability 8.0 or later take the PTX.
+compile.py SOURCE.cu OUT.ptx OUT_CLUSTERS.ptx: a driver of CUDA 12.0 or later takes the PTX, the first for cards of compute
+capability 8.0 or later, the second for those with clusters.
 """
 
 import ctypes
@@ -11,20 +12,21 @@ import sys
 import sysconfig
 import tempfile
 
-ARCHITECTURE = "compute_80"
-CARDS = ["sm_80", "sm_86", "sm_89", "sm_90"]
+# What is compiled for, what more is defined, the cards that ptxas is asked about.
+PLAIN = ("compute_80", [], ["sm_80", "sm_86", "sm_89", "sm_90"])
+CLUSTERS = ("compute_90", ["-DCLUSTERS"], ["sm_90"])
 # 512 threads share the 65,536 registers of a multiprocessor.
 MOST_REGISTERS = 128
 
 
-def compile_to_ptx(nvidia, source):
+def compile_to_ptx(nvidia, source, architecture, definitions):
     nvrtc = ctypes.CDLL(str(nvidia / "cuda_nvrtc/lib/libnvrtc.so.12"))
     program = ctypes.c_void_p()
     # The name stands in the PTX, so it must not tell where the source lies.
     text, name = source.read_bytes(), source.name.encode()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name, 0, None, None) != 0:
         sys.exit("NVRTC takes no program")
-    options = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17", "--fmad=false", f"-I{source.parent}"]
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", "--fmad=false", f"-I{source.parent}", *definitions]
     encoded = [option.encode() for option in options]
     failed = nvrtc.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
 
@@ -43,9 +45,9 @@ def compile_to_ptx(nvidia, source):
     return text_of("PTX")
 
 
-def check_budget(nvidia, ptx):
+def check_budget(nvidia, ptx, cards):
     with tempfile.TemporaryDirectory() as folder:
-        for card in CARDS:
+        for card in cards:
             command = [nvidia / "cuda_nvcc/bin/ptxas", "-v", f"-arch={card}", ptx, "-o", f"{folder}/kernel.cubin"]
             said = subprocess.run(command, capture_output=True, text=True)
             if said.returncode != 0:
@@ -59,10 +61,11 @@ def check_budget(nvidia, ptx):
 
 
 def main():
-    source, out = (pathlib.Path(path) for path in sys.argv[1:])
+    source, *outs = (pathlib.Path(path) for path in sys.argv[1:])
     nvidia = pathlib.Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-    out.write_text(compile_to_ptx(nvidia, source))
-    check_budget(nvidia, out)
+    for out, (architecture, definitions, cards) in zip(outs, [PLAIN, CLUSTERS], strict=True):
+        out.write_text(compile_to_ptx(nvidia, source, architecture, definitions))
+        check_budget(nvidia, out, cards)
 
 
 main()

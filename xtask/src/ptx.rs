@@ -1,6 +1,6 @@
 //! `cargo xtask ptx`: makes the PTX of the GPU's decoder, which is committed beside its source so that no build needs CUDA.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{ChoreError, Result};
@@ -17,6 +17,9 @@ pub struct Arguments {
     check: bool,
 }
 
+/// For all cards, and for those with clusters.
+const PTX: [&str; 2] = ["decoder.ptx", "decoder_clusters.ptx"];
+
 /// `cargo xtask ptx`
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check { check() } else { compile(&committed()) }
@@ -28,24 +31,30 @@ pub fn check() -> Result<()> {
         println!("NVRTC is pinned for Linux on x86-64 alone; the PTX is not compared here");
         return Ok(());
     }
-    let made = target().join("decoder.ptx");
+    let made = PTX.map(|name| target().join(name));
     compile(&made)?;
-    let read = |path: PathBuf| {
-        std::fs::read_to_string(&path).map_err(|source| ChoreError::File { path: path.clone(), source })
-    };
-    if read(made)? == read(committed())? { Ok(()) } else { Err(ChoreError::StalePtx { path: committed() }) }
+    for (made, committed) in made.iter().zip(committed()) {
+        if read(made)? != read(&committed)? {
+            return Err(ChoreError::StalePtx { path: committed });
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|source| ChoreError::File { path: path.to_owned(), source })
 }
 
 fn kernels() -> PathBuf {
     root().join("engine/src/decode/cuda/kernels")
 }
 
-fn committed() -> PathBuf {
-    kernels().join("decoder.ptx")
+fn committed() -> [PathBuf; 2] {
+    PTX.map(|name| kernels().join(name))
 }
 
-fn compile(to: &PathBuf) -> Result<()> {
+fn compile(to: &[PathBuf]) -> Result<()> {
     let python = python::environment_with("ptx-python", &[], &COMPILERS)?;
     let script = root().join("xtask/ptx/compile.py");
-    run_command(Command::new(python).arg("-B").arg(script).arg(kernels().join("decoder.cu")).arg(to))
+    run_command(Command::new(python).arg("-B").arg(script).arg(kernels().join("decoder.cu")).args(to))
 }

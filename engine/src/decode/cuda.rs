@@ -132,7 +132,7 @@ impl Gpu {
 /// The kernel on this processor, in blocks that hold the built-in bank's network together.
 #[cfg(test)]
 pub(crate) fn emulated_gpu() -> Arc<Gpu> {
-    let limits = plan::Limits { chip_words: 40_000, most_blocks: 2, most_threads: 64 };
+    let limits = plan::Limits { chip_words: 40_000, most_blocks: 2, most_threads: 64, clusters: true };
     Gpu::with_driver(Arc::new(emulator::Emulator::new(limits, 2)))
 }
 

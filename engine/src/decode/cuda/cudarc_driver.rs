@@ -3,20 +3,28 @@
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUfunction_attribute_enum};
+use cudarc::driver::sys::{
+    self, CUdevice_attribute_enum as Attribute, CUfunction_attribute_enum as FunctionAttribute,
+    CUlaunchAttributeID_enum as AttributeId,
+};
 use cudarc::driver::{CudaContext, DriverError as CudaError, result};
 
 use super::GpuError;
-use super::driver::{Driver, DriverError, Facts, Launch};
+use super::driver::{Chain, Driver, DriverError, Facts, Launch};
 use super::plan::Limits;
 
 /// Made of `kernels/decoder.cu` by `cargo xtask ptx`. The driver compiles it for its card.
 const PTX: &str = include_str!("kernels/decoder.ptx");
+/// The same for cards that have clusters.
+const CLUSTERS_PTX: &str = include_str!("kernels/decoder_clusters.ptx");
 const KERNEL: &str = "falsetto_decode";
-/// The oldest compute capability that the PTX is for.
+/// The oldest compute capability that each is for.
 const OLDEST: (u32, u32) = (8, 0);
+const OLDEST_WITH_CLUSTERS: (u32, u32) = (9, 0);
 
-/// Most blocks that share a network, where blocks can wait for each other: as many as pay for their letters.
+/// Most blocks of a cluster: of some cards, and of all that have clusters.
+const LARGEST_CLUSTERS: [usize; 2] = [16, 8];
+/// Most blocks that share a network through memory: as many as pay for their letters.
 const MOST_BLOCKS: usize = 32;
 /// Threads beyond which a block gains nothing: the widest layers there are in recipes have 128 units of four threads.
 const MOST_THREADS: usize = 512;
@@ -24,7 +32,13 @@ const MOST_THREADS: usize = 512;
 /// The first CUDA device.
 pub(super) struct CudarcDriver {
     facts: Facts,
+    blocks: usize,
     context: Arc<CudaContext>,
+    kernel: Kernel,
+    clusters: Option<Kernel>,
+}
+
+struct Kernel {
     module: sys::CUmodule,
     function: sys::CUfunction,
 }
@@ -67,13 +81,63 @@ impl CudarcDriver {
         let chip_bytes = asked(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         let blocks = asked(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
         let can_bind = asked(Attribute::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)? != 0;
-        let limits = Limits {
+        let limits = |most_blocks: usize, clusters: bool| Limits {
             chip_words: chip_bytes as usize / 4,
-            most_blocks: if can_bind { blocks.min(MOST_BLOCKS) } else { 1 },
+            most_blocks,
             most_threads: MOST_THREADS,
+            clusters,
         };
-        let (module, function) = load(&context, chip_bytes).map_err(failed("load the kernel"))?;
-        Ok(Self { facts: Facts { name, limits, blocks }, context, module, function })
+        let through_memory = limits(if can_bind { blocks.min(MOST_BLOCKS) } else { 1 }, false);
+        let kernel = load(&context, PTX, chip_bytes).map_err(failed("load the kernel"))?;
+        let mut all_limits = vec![through_memory];
+        let mut clusters = None;
+        if (major, minor) >= OLDEST_WITH_CLUSTERS {
+            let loaded =
+                load(&context, CLUSTERS_PTX, chip_bytes).map_err(failed("load the clusters' kernel"))?;
+            clusters = Some(allow_large_clusters(loaded));
+            all_limits.splice(0..0, LARGEST_CLUSTERS.map(|most_blocks| limits(most_blocks, true)));
+        }
+        let facts = Facts { name, limits: all_limits };
+        Ok(Self { facts, blocks, context, kernel, clusters })
+    }
+
+    /// A launch's shape, for calls that take it, with its attributes in `attributes`.
+    fn shape(
+        chain: &Chain,
+        chains: usize,
+        attributes: &mut Vec<sys::CUlaunchAttribute>,
+    ) -> sys::CUlaunchConfig {
+        let attribute = |id, value| sys::CUlaunchAttribute { id, pad: [0; 4], value };
+        if chain.is_cluster {
+            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
+            value.clusterDim.x = chain.blocks as u32;
+            value.clusterDim.y = 1;
+            value.clusterDim.z = 1;
+            attributes.push(attribute(AttributeId::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, value));
+        } else if chain.blocks > 1 {
+            // Blocks that wait for each other must all run.
+            let value = sys::CUlaunchAttributeValue { cooperative: 1 };
+            attributes.push(attribute(AttributeId::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, value));
+        }
+        sys::CUlaunchConfig {
+            gridDimX: (chains * chain.blocks) as u32,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: chain.threads as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 4 * chain.chip_words as u32,
+            hStream: std::ptr::null_mut(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: attributes.len() as u32,
+        }
+    }
+
+    fn function(&self, chain: &Chain) -> sys::CUfunction {
+        match &self.clusters {
+            Some(clusters) if chain.is_cluster => clusters.function,
+            _ => self.kernel.function,
+        }
     }
 
     fn bound(&self, doing: &'static str) -> Result<(), DriverError> {
@@ -81,26 +145,55 @@ impl CudarcDriver {
     }
 }
 
-fn load(context: &CudaContext, chip_bytes: u32) -> Result<(sys::CUmodule, sys::CUfunction), CudaError> {
+fn load(context: &CudaContext, ptx: &str, chip_bytes: u32) -> Result<Kernel, CudaError> {
     context.bind_to_thread()?;
     // Neither text holds a zero byte.
-    let (ptx, kernel) = (CString::new(PTX).unwrap_or_default(), CString::new(KERNEL).unwrap_or_default());
+    let (ptx, name) = (CString::new(ptx).unwrap_or_default(), CString::new(KERNEL).unwrap_or_default());
     // SAFETY: the image is a zero-terminated text of PTX, the context is bound, and the module outlives its function.
     unsafe {
         let module = result::module::load_data(ptx.as_ptr().cast())?;
-        let function = result::module::get_function(module, kernel)?;
+        let function = result::module::get_function(module, name)?;
         result::function::set_function_attribute(
             function,
-            CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+            FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
             chip_bytes as i32,
         )?;
-        Ok((module, function))
+        Ok(Kernel { module, function })
     }
+}
+
+/// Clusters of more than eight blocks, where the card has them; where it has not, none of them is found to fit.
+fn allow_large_clusters(kernel: Kernel) -> Kernel {
+    // SAFETY: the function was just loaded.
+    let _ = unsafe {
+        result::function::set_function_attribute(
+            kernel.function,
+            FunctionAttribute::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED,
+            1,
+        )
+    };
+    kernel
 }
 
 impl Driver for CudarcDriver {
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn most_chains(&self, chain: &Chain) -> Result<usize, DriverError> {
+        let doing = "find room for a cluster";
+        self.bound(doing)?;
+        if !chain.is_cluster {
+            return Ok(self.blocks / chain.blocks);
+        }
+        let mut attributes = Vec::new();
+        let shape = Self::shape(chain, 1, &mut attributes);
+        let mut clusters = 0;
+        // SAFETY: the function is loaded, and the shape's attributes live until the call returns.
+        let answer =
+            unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, self.function(chain), &shape) };
+        // Some drivers call a cluster that is too large an error.
+        Ok(if answer.result().is_ok() { clusters.max(0) as usize } else { 0 })
     }
 
     fn allocate(&self, words: usize) -> Result<u64, DriverError> {
@@ -158,18 +251,13 @@ impl Driver for CudarcDriver {
             (&raw const launch.letters).cast_mut().cast(),
             (&raw const launch.first_letter).cast_mut().cast(),
         ];
-        let run = if launch.are_bound { result::launch_cooperative_kernel } else { result::launch_kernel };
-        // SAFETY: the arguments have the kernel's types and order, and are read before the call returns; what they point to
-        // on the device is as the caller says.
+        let mut attributes = Vec::new();
+        let shape = Self::shape(&launch.chain, launch.chains, &mut attributes);
+        // SAFETY: the arguments have the kernel's types and order, and are read before the call returns, as is the shape; what
+        // they point to on the device is as the caller says.
         unsafe {
-            run(
-                self.function,
-                (launch.blocks as u32, 1, 1),
-                (launch.threads as u32, 1, 1),
-                4 * launch.chip_words as u32,
-                std::ptr::null_mut(),
-                &mut arguments,
-            )
+            let function = self.function(&launch.chain);
+            sys::cuLaunchKernelEx(&shape, function, arguments.as_mut_ptr(), std::ptr::null_mut()).result()
         }
         .map_err(failed(doing))
     }
@@ -178,8 +266,10 @@ impl Driver for CudarcDriver {
 impl Drop for CudarcDriver {
     fn drop(&mut self) {
         if self.bound("unload the kernel").is_ok() {
-            // SAFETY: the module is this value's alone, and every launch has been waited for by a read.
-            let _ = unsafe { result::module::unload(self.module) };
+            for kernel in [Some(&self.kernel), self.clusters.as_ref()].into_iter().flatten() {
+                // SAFETY: the module is this value's alone, and every launch has been waited for by a read.
+                let _ = unsafe { result::module::unload(kernel.module) };
+            }
         }
     }
 }

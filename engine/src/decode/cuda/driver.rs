@@ -20,19 +20,28 @@ pub struct DriverError {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) name: String,
-    /// Of one network.
-    pub(super) limits: Limits,
-    /// Blocks that run at the same time.
+    /// What it has for one network, each way that it can hand letters on, the fastest first.
+    pub(super) limits: Vec<Limits>,
+}
+
+/// What a network runs on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chain {
+    /// Thread blocks; more than one wait for each other.
     pub(super) blocks: usize,
+    /// Whether they are a cluster.
+    pub(super) is_cluster: bool,
+    /// Of each block.
+    pub(super) threads: usize,
+    /// The same.
+    pub(super) chip_words: usize,
 }
 
 /// One launch of the kernel.
 pub(super) struct Launch<'a> {
-    /// Thread blocks, and whether they wait for each other.
-    pub(super) blocks: usize,
-    pub(super) are_bound: bool,
-    pub(super) threads: usize,
-    pub(super) chip_words: usize,
+    pub(super) chain: Chain,
+    /// How many of them.
+    pub(super) chains: usize,
     /// The kernel's arguments in their order.
     pub(super) model: &'a [u32],
     pub(super) weights: u64,
@@ -46,6 +55,8 @@ pub(super) struct Launch<'a> {
 pub(super) trait Driver: Send + Sync {
     /// What the device is.
     fn facts(&self) -> &Facts;
+    /// How many such chains run at the same time; 0 where not even one does.
+    fn most_chains(&self, chain: &Chain) -> Result<usize, DriverError>;
     /// Memory, all zero.
     fn allocate(&self, words: usize) -> Result<u64, DriverError>;
     /// Gives memory back.

@@ -6,15 +6,16 @@ use std::sync::{Arc, OnceLock};
 
 use libloading::Library;
 
-use super::driver::{Driver, DriverError, Facts, Launch};
+use super::driver::{Chain, Driver, DriverError, Facts, Launch};
 use super::plan::Limits;
 
 type LaunchFunction =
     unsafe extern "C" fn(u32, bool, u32, u32, *const u32, *const u32, *const u32, u32, *mut u64, u32);
 
-/// A device of the given limits whose blocks are threads of this process.
+/// See the module.
 pub(super) struct Emulator {
     facts: Facts,
+    blocks: usize,
     library: Arc<Library>,
 }
 
@@ -51,20 +52,22 @@ fn load(file: &Path) -> Arc<Library> {
     Arc::new(unsafe { Library::new(file) }.unwrap())
 }
 
-fn library() -> Arc<Library> {
-    static LIBRARY: OnceLock<Arc<Library>> = OnceLock::new();
+/// With and without clusters.
+fn library(clusters: bool) -> Arc<Library> {
+    static LIBRARIES: [OnceLock<Arc<Library>>; 2] = [OnceLock::new(), OnceLock::new()];
     let make = || {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("emulator.so");
-        compile_emulator(&sources(), &["-O2"], &file);
+        compile_emulator(&sources(), if clusters { &["-O2", "-DCLUSTERS"] } else { &["-O2"] }, &file);
         load(&file)
     };
-    Arc::clone(LIBRARY.get_or_init(make))
+    Arc::clone(LIBRARIES[usize::from(clusters)].get_or_init(make))
 }
 
 impl Emulator {
+    /// A device whose blocks are threads of this process, `blocks` of them at the same time.
     pub(super) fn new(limits: Limits, blocks: usize) -> Self {
-        Self::with_library(library(), limits, blocks)
+        Self::with_library(library(limits.clusters), limits, blocks)
     }
 
     /// With an emulator that was compiled before.
@@ -73,7 +76,7 @@ impl Emulator {
     }
 
     fn with_library(library: Arc<Library>, limits: Limits, blocks: usize) -> Self {
-        Self { facts: Facts { name: "the emulator".into(), limits, blocks }, library }
+        Self { facts: Facts { name: "the emulator".into(), limits: vec![limits] }, blocks, library }
     }
 
     /// Words of the kernel's model, layer, share and stream.
@@ -91,6 +94,10 @@ impl Emulator {
 impl Driver for Emulator {
     fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    fn most_chains(&self, chain: &Chain) -> Result<usize, DriverError> {
+        Ok(self.blocks / chain.blocks)
     }
 
     fn allocate(&self, words: usize) -> Result<u64, DriverError> {
@@ -128,10 +135,10 @@ impl Driver for Emulator {
         unsafe {
             let run = self.library.get::<LaunchFunction>(b"falsetto_launch").unwrap();
             run(
-                launch.blocks as u32,
-                launch.are_bound,
-                launch.threads as u32,
-                launch.chip_words as u32,
+                (launch.chains * launch.chain.blocks) as u32,
+                launch.chain.blocks > 1,
+                launch.chain.threads as u32,
+                launch.chain.chip_words as u32,
                 launch.model.as_ptr(),
                 launch.weights as *const u32,
                 launch.streams as *const u32,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::driver::{Driver, DriverError, Launch, Memory};
+use super::driver::{Chain, Driver, DriverError, Launch, Memory};
 use super::layout::{NOTHING_SUNG, Stream};
 use super::plan::{Plan, Sizes};
 use super::weights::{Packed, Told};
@@ -18,7 +18,10 @@ use crate::decode::weights::DecoderWeights;
 pub(super) struct Placed {
     driver: Arc<dyn Driver>,
     packed: Packed,
-    plan: Plan,
+    chain: Chain,
+    /// Chains that run at the same time, and streams whose letters a chain has room for.
+    most_chains: usize,
+    most_in_chain: usize,
     weights: Memory,
     batch: Mutex<Batch>,
 }
@@ -80,15 +83,30 @@ impl Streaming {
 
 impl Placed {
     pub(super) fn new(driver: &Arc<dyn Driver>, weights: &DecoderWeights) -> Result<Self, GpuError> {
-        let facts = driver.facts();
         let sizes = Sizes::of(weights.config());
-        let too_wide = || GpuError::TooWide { name: facts.name.clone() };
-        let plan = Plan::new(&sizes, &facts.limits).ok_or_else(too_wide)?;
-        let packed = Packed::new(weights, &sizes, &plan).ok_or(GpuError::Arithmetic)?;
-        let on_device = memory(driver, packed.words.len())?;
-        on_device.write(0, &packed.words)?;
-        let batch = Mutex::new(Batch { number: 1, ..Batch::default() });
-        Ok(Self { driver: Arc::clone(driver), packed, plan, weights: on_device, batch })
+        for limits in &driver.facts().limits {
+            let Some(plan) = Plan::new(&sizes, limits) else { continue };
+            let Plan { threads, chip_words, inbox_streams, .. } = plan;
+            let is_cluster = inbox_streams > 0;
+            let chain = Chain { blocks: plan.blocks(), is_cluster, threads, chip_words };
+            let most_chains = driver.most_chains(&chain)?;
+            if most_chains == 0 {
+                continue;
+            }
+            let packed = Packed::new(weights, &sizes, &plan).ok_or(GpuError::Arithmetic)?;
+            let on_device = memory(driver, packed.words.len())?;
+            on_device.write(0, &packed.words)?;
+            return Ok(Self {
+                driver: Arc::clone(driver),
+                packed,
+                chain,
+                most_chains,
+                most_in_chain: if is_cluster { inbox_streams } else { usize::MAX },
+                weights: on_device,
+                batch: Mutex::new(Batch { number: 1, ..Batch::default() }),
+            });
+        }
+        Err(GpuError::TooWide { name: driver.facts().name.clone() })
     }
 
     /// Words of a stream's codes.
@@ -123,24 +141,24 @@ impl Placed {
         }
         table.write(0, &batch.to_device)?;
 
-        let blocks = self.plan.blocks();
-        let chains = (self.driver.facts().blocks / blocks).clamp(1, count);
-        let launch = Launch {
-            blocks: chains * blocks,
-            are_bound: blocks > 1,
-            threads: self.plan.threads,
-            chip_words: self.plan.chip_words,
-            model: &model.words(),
-            weights: self.weights.address(),
-            streams: table.address(),
-            stream_count: count as u32,
-            letters: letters.address(),
-            first_letter: batch.number,
-        };
-        // SAFETY: the model, the weights and the sizes of a state, of what is told and of codes come from one `Packed`;
-        // the table has `count` streams, and the letters were made for as many.
-        unsafe { self.driver.launch(&launch) }?;
-        batch.number = batch.number.wrapping_add(model.hop_samples);
+        let most = self.most_chains.saturating_mul(self.most_in_chain);
+        for first in (0..count).step_by(most) {
+            let streams = (count - first).min(most);
+            let launch = Launch {
+                chain: self.chain,
+                chains: self.most_chains.min(streams),
+                model: &model.words(),
+                weights: self.weights.address(),
+                streams: table.address() + 4 * (first * Stream::WORDS) as u64,
+                stream_count: streams as u32,
+                letters: letters.address(),
+                first_letter: batch.number,
+            };
+            // SAFETY: the model, the weights and the sizes of a state, of what is told and of codes come from one `Packed`;
+            // the table has these streams, and there is room for the letters of as many.
+            unsafe { self.driver.launch(&launch) }?;
+            batch.number = batch.number.wrapping_add(model.hop_samples);
+        }
 
         batch.from_device.resize(count * code_words, 0);
         codes.read(&mut batch.from_device)?;
@@ -161,11 +179,12 @@ impl Placed {
         }
         let model = &self.packed.model;
         let room = streams.next_power_of_two();
-        let letters = model.blocks as usize * (model.residual + model.skip) as usize + 1;
+        // A path, skips and the last codes, two words each.
+        let letters = 2 * model.blocks as usize * (model.residual + model.skip + 1) as usize;
         *batch = Batch { number: batch.number, ..Batch::default() };
         batch.table = Some(memory(&self.driver, room * (Stream::WORDS + self.packed.told.words))?);
         batch.codes = Some(memory(&self.driver, room * self.code_words())?);
-        batch.letters = Some(memory(&self.driver, room * 2 * letters)?);
+        batch.letters = Some(memory(&self.driver, room * letters)?);
         batch.streams = room;
         Ok(())
     }

@@ -41,6 +41,7 @@ of_words! {
         skip_bias, head_hidden, head_output, head_output_bias, values, ln_widths,
         chip_head_hidden, chip_head_output,
         blocks, most_layers, scratch,
+        inbox, inbox_streams,
         past_values, past_codes,
         told_taps, told_sines, told_cosines, told_period, told_scalars, told_phases, told_lags, told_randoms,
     }

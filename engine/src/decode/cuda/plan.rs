@@ -31,7 +31,12 @@ pub(super) struct Limits {
     pub(super) most_blocks: usize,
     /// Most threads of a block, a multiple of 64.
     pub(super) most_threads: usize,
+    /// Whether blocks that share a network are a cluster, which hands letters on from chip to chip.
+    pub(super) clusters: bool,
 }
+
+/// Streams that a cluster has room for the letters of.
+const INBOX_STREAMS: usize = 8;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +47,10 @@ pub(super) struct Plan {
     pub(super) layers: Vec<[Option<usize>; 3]>,
     /// The same of the head's two products, in the last block.
     pub(super) head: [Option<usize>; 2],
-    /// Words before the matrices.
+    /// Words before the letters and the matrices.
     pub(super) scratch: usize,
+    /// Streams whose letters lie on the chips, from `scratch` on; 0 where they go through memory.
+    pub(super) inbox_streams: usize,
     /// Words of chip memory of each block.
     pub(super) chip_words: usize,
     pub(super) threads: usize,
@@ -76,7 +83,12 @@ impl Sizes {
         [self.head * (self.skip / 4 + 1), CODES * (self.head / 2 + 1)]
     }
 
-    /// Words of chip memory before the matrices; as the kernel's `block_of` takes them.
+    /// Words of a block's letters of one stream: the paths and the last codes, two words each.
+    pub(super) fn letter_words(&self) -> usize {
+        2 * (self.residual + self.skip + 1)
+    }
+
+    /// Words of chip memory before the letters and the matrices; as the kernel's `block_of` takes them.
     fn scratch(&self, most_layers: usize) -> usize {
         let of_layer = LAYER_WORDS + 2 * (self.residual / 4) + 2 * self.residual + 1;
         let head = self.skip / 4 + self.head / 2 + self.head + 2 * CODES;
@@ -117,14 +129,16 @@ impl Plan {
 
     fn with_shares(sizes: &Sizes, limits: &Limits, shares: Vec<Range<usize>>) -> Option<Self> {
         let scratch = sizes.scratch(shares.iter().map(ExactSizeIterator::len).max()?);
-        if scratch > limits.chip_words {
+        let inbox_streams = if limits.clusters && shares.len() > 1 { INBOX_STREAMS } else { 0 };
+        let first_matrix = scratch + (inbox_streams * sizes.letter_words()).next_multiple_of(4);
+        if first_matrix > limits.chip_words {
             return None;
         }
         let mut layers = vec![[None; 3]; sizes.layers];
         let mut head = [None; 2];
-        let mut chip_words = scratch;
+        let mut chip_words = first_matrix;
         for share in &shares {
-            let mut used = scratch;
+            let mut used = first_matrix;
             let mut place = |words: usize, at: &mut Option<usize>| {
                 // Whole vectors of four words.
                 let end = used + words.next_multiple_of(4);
@@ -149,7 +163,7 @@ impl Plan {
             chip_words = chip_words.max(used);
         }
         let threads = (4 * sizes.residual).clamp(64, limits.most_threads);
-        Some(Self { shares, layers, head, scratch, chip_words, threads })
+        Some(Self { shares, layers, head, scratch, inbox_streams, chip_words, threads })
     }
 
     /// Blocks that share a network.
@@ -196,8 +210,9 @@ mod tests {
             sizes in sizes(),
             chip_words in 4_000..60_000_usize,
             most_blocks in 1..40_usize,
+            clusters: bool,
         ) {
-            let limits = Limits { chip_words, most_blocks, most_threads: 512 };
+            let limits = Limits { chip_words, most_blocks, most_threads: 512, clusters };
             if let Some(plan) = Plan::new(&sizes, &limits) {
                 prop_assert!(plan.blocks() <= most_blocks);
                 prop_assert!(plan.chip_words <= chip_words);
@@ -206,7 +221,8 @@ mod tests {
                 prop_assert_eq!(all, (0..sizes.layers).collect::<Vec<_>>());
                 prop_assert!(plan.shares.iter().all(|share| !share.is_empty()));
                 for share in &plan.shares {
-                    let mut taken = vec![(0, plan.scratch)];
+                    let inbox = plan.inbox_streams * sizes.letter_words();
+                    let mut taken = vec![(0, plan.scratch), (plan.scratch, plan.scratch + inbox)];
                     for index in share.clone() {
                         let places = plan.layers[index].into_iter().zip(sizes.layer_words(index));
                         taken.extend(places.filter_map(|(at, words)| at.map(|at| (at, at + words))));
@@ -219,8 +235,8 @@ mod tests {
                     prop_assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0));
                     prop_assert!(taken.iter().all(|(start, end)| start % 4 == 0 && *end <= plan.chip_words));
                 }
-                if !plan.holds_chain() {
-                    // Then more blocks would not have been allowed.
+                if !plan.holds_chain() && !clusters {
+                    // Then more blocks would not have been allowed; of a cluster they may have no room for letters.
                     prop_assert_eq!(plan.blocks(), most_blocks.min(sizes.layers));
                 }
             }
@@ -230,12 +246,12 @@ mod tests {
     /// What the design is for: the built-in bank's network on the chips of two blocks, the paper's on those of a cluster.
     #[test]
     fn known_networks_lie_where_they_should() {
-        let large = Limits { chip_words: 227 * 256, most_blocks: 16, most_threads: 512 };
+        let large = Limits { chip_words: 227 * 256, most_blocks: 16, most_threads: 512, clusters: true };
         let live = Sizes { layers: 20, residual: 48, skip: 48, head: 64, waves: 32 };
         assert_eq!(Plan::new(&live, &large).unwrap().blocks(), 2);
         let paper = Sizes { layers: 40, residual: 128, skip: 128, head: 128, waves: 0 };
         let plan = Plan::new(&paper, &large).unwrap();
-        assert!(plan.holds_chain() && plan.blocks() <= 14, "{} blocks", plan.blocks());
+        assert!(plan.holds_chain() && plan.blocks() <= 16, "{} blocks", plan.blocks());
         let small = Limits { chip_words: 99 * 256, ..large };
         assert!(Plan::new(&live, &small).unwrap().holds_chain());
     }

@@ -13,7 +13,7 @@ use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask, decode_hops};
 use crate::voice::{Arithmetic, Sampling};
 
 /// A chip that all of the sizes fit on, in one block.
-const LARGE: Limits = Limits { chip_words: 1 << 20, most_blocks: 1, most_threads: 64 };
+const LARGE: Limits = Limits { chip_words: 1 << 20, most_blocks: 1, most_threads: 64, clusters: false };
 
 fn gpu(limits: Limits, blocks: usize) -> Arc<Gpu> {
     Gpu::with_driver(Arc::new(Emulator::new(limits, blocks)))
@@ -83,21 +83,24 @@ fn one_block_sings_what_the_processor_sings() {
 /// Chips too small for a whole network: it is shared out, and what finds no room is read from memory.
 #[test]
 fn several_blocks_sing_what_the_processor_sings() {
-    for (chip_words, most_blocks) in [(6_000, 2), (8_000, 3), (4_000, 5)] {
-        for size in SIZES.iter().filter(|size| size.residual < 100) {
-            let limits = Limits { chip_words, most_blocks, most_threads: 64 };
+    for (chip_words, most_blocks, clusters) in
+        [(6_000, 2, false), (9_000, 3, true), (8_000, 3, false), (5_500, 5, true), (4_000, 5, false)]
+    {
+        for size in SIZES.iter().filter(|size| size.residual < 48) {
+            let limits = Limits { chip_words, most_blocks, most_threads: 64, clusters };
             assert_equal(size, &gpu(limits, most_blocks), 1, 2);
         }
     }
 }
 
-/// More streams than chains, and chains that have unequal numbers of them.
+/// More streams than chains, chains that have unequal numbers of them, and more than a cluster has room for.
 #[test]
 fn streams_sing_beside_each_other_as_if_alone() {
-    for (limits, blocks) in [(LARGE, 2), (Limits { chip_words: 8_000, most_blocks: 2, most_threads: 128 }, 4)]
-    {
-        assert_equal(&SIZES[1], &gpu(limits, blocks), 5, 3);
-    }
+    let shared = Limits { chip_words: 8_000, most_blocks: 2, most_threads: 128, clusters: false };
+    assert_equal(&SIZES[1], &gpu(LARGE, 2), 5, 3);
+    assert_equal(&SIZES[1], &gpu(shared, 4), 5, 3);
+    let clusters = Limits { chip_words: 4_500, clusters: true, ..shared };
+    assert_equal(&SIZES[4], &gpu(clusters, 4), 19, 3);
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn reset_forget_and_another_network_are_heard_as_on_the_processor() {
         tensors.get_mut("decoder.layers.1.current").unwrap().iter_mut().for_each(|weight| *weight += more);
         pack_in(Arithmetic::Int8, &config, &tensors)
     });
-    let gpu = gpu(Limits { chip_words: 6_000, most_blocks: 2, most_threads: 64 }, 2);
+    let gpu = gpu(Limits { chip_words: 6_000, most_blocks: 2, most_threads: 64, clusters: false }, 2);
     let mut decoders =
         [Decoder::new(Arc::clone(&weights[0]), Sampling::default()), on_gpu(&gpu, &weights[0])];
     for (step, task) in ["sing", "forget", "other", "sing", "reset", "sing"].into_iter().enumerate() {
@@ -149,17 +152,18 @@ fn what_a_gpu_cannot_sing_is_refused() {
 
 /// Names the emulator that [`threads_sing`] runs.
 const EMULATOR_VARIABLE: &str = "FALSETTO_EMULATOR";
+/// The emulator of clusters has this name.
+const CLUSTERS_EMULATOR: &str = "clusters.so";
 
 /// The tiniest network on two blocks, every thread of theirs a thread of the system.
 #[test]
 #[ignore = "run by the next test, under ThreadSanitizer"]
 fn threads_sing() {
     let file = PathBuf::from(std::env::var_os(EMULATOR_VARIABLE).unwrap());
-    let limits = Limits { chip_words: 1 << 20, most_blocks: 2, most_threads: 64 };
-    for most_blocks in [1, 2] {
-        // Chips without room share the network out.
-        let chip_words = if most_blocks == 1 { limits.chip_words } else { 2_500 };
-        let limits = Limits { most_blocks, chip_words, ..limits };
+    let clusters = file.ends_with(CLUSTERS_EMULATOR);
+    // Chips without room share the network out.
+    for (most_blocks, chip_words) in [(1, 1 << 20), (2, 2_500)] {
+        let limits = Limits { chip_words, most_blocks, most_threads: 64, clusters };
         let emulator = Emulator::of_file(&file, limits, 2);
         assert_equal(&SIZES[4], &Gpu::with_driver(Arc::new(emulator)), 2, 2);
     }
@@ -167,10 +171,12 @@ fn threads_sing() {
 
 /// The races that ThreadSanitizer sees in the kernel that lies in `sources` while [`threads_sing`]. How Rust's own threads wait
 /// for each other it does not see, so what it says of them is passed over.
-fn races(sources: &Path) -> Vec<String> {
+fn races(sources: &Path, clusters: bool) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("emulator.so");
-    compile_emulator(sources, &["-O1", "-g", "-DTHREADS", "-fsanitize=thread"], &file);
+    let file = folder.path().join(if clusters { CLUSTERS_EMULATOR } else { "emulator.so" });
+    let mut options = vec!["-O1", "-g", "-DTHREADS", "-fsanitize=thread"];
+    options.extend(clusters.then_some("-DCLUSTERS"));
+    compile_emulator(sources, &options, &file);
     // Where memory is laid out at random, ThreadSanitizer finds no room.
     let output = Command::new("setarch")
         .arg("-R")
@@ -201,6 +207,8 @@ fn threads_of_the_kernel_do_not_race() {
     let barrier = layers + kernel[layers..].find("__syncthreads();").unwrap();
     let without = [&kernel[..barrier], &kernel[barrier + "__syncthreads();".len()..]].concat();
     std::fs::write(broken.path().join("decoder.cu"), without).unwrap();
-    assert!(!races(broken.path()).is_empty());
-    assert_eq!(races(&sources()), [""; 0]);
+    assert!(!races(broken.path(), false).is_empty());
+    for clusters in [false, true] {
+        assert_eq!(races(&sources(), clusters), [""; 0], "clusters: {clusters}");
+    }
 }

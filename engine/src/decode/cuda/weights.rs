@@ -122,6 +122,8 @@ impl Packed {
             blocks: plan.blocks() as u32,
             most_layers: plan.shares.iter().map(ExactSizeIterator::len).max().unwrap_or(0) as u32,
             scratch: plan.scratch as u32,
+            inbox: plan.scratch as u32,
+            inbox_streams: plan.inbox_streams as u32,
             ..Model::default()
         };
         let told = Told::new(config, sizes);

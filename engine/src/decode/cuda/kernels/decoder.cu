@@ -11,6 +11,9 @@
 #include "layout.cuh"
 #include "device.cuh"
 
+// With CLUSTERS defined, the blocks of a chain are a cluster and put letters right into each other's chip memory; without it
+// letters go through the device's memory.
+
 #define QUARTET 4
 
 struct Block {
@@ -522,15 +525,28 @@ extern "C" __global__ void falsetto_decode(const __grid_constant__ Model model, 
         copy_to_chip(block, model.head_output, model.chip_head_output, CODES * (model.head / 2 + 1));
     }
 
-    // A stream's letters: to every block a path and skips, and to the front the last codes.
-    const u32 to_block = model.residual + model.skip, to_stream = model.blocks * to_block + 1;
+    // A block's letters of one stream: a path, skips, and for the front the last codes.
+    const u32 to_block = model.residual + model.skip + 1;
+#ifdef CLUSTERS
+    u64 *inbox = (u64 *)(chip + model.inbox);
+    for (u32 letter = block.thread; letter < model.inbox_streams * to_block; letter += block.threads) {
+        inbox[letter] = 0;
+    }
+    meet();
+#endif
     for (u32 index = 0; index < model.hop_samples; ++index) {
         for (u32 at = chain; at < stream_count; at += chains) {
             const Stream &stream = streams[at];
             const u32 sample = stream.sample + index, number = first_letter + index;
-            u64 *received = letters + at * (u64)to_stream + place * to_block;
+#ifdef CLUSTERS
+            u64 *received = inbox + (at / chains) * to_block;
+            u64 *sent = in_block(received, is_back ? 0 : place + 1);
+            u64 *codes = (is_back ? sent : received) + to_block - 1;
+#else
+            u64 *received = letters + (at * (u64)model.blocks + place) * to_block;
             u64 *sent = received + to_block;
-            u64 *codes = letters + at * (u64)to_stream + model.blocks * to_block;
+            u64 *codes = received - place * to_block + to_block - 1;
+#endif
 
             // No thread may still read what the last sample left in chip memory.
             __syncthreads();
@@ -593,4 +609,8 @@ extern "C" __global__ void falsetto_decode(const __grid_constant__ Model model, 
             }
         }
     }
+#ifdef CLUSTERS
+    // No letter may reach a block that is gone.
+    meet();
+#endif
 }

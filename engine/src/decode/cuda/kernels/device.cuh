@@ -29,4 +29,21 @@ __device__ __forceinline__ u32 open_letter(const u64 *letter, u32 number)
     return (u32)(read >> 32);
 }
 
+#ifdef CLUSTERS
+
+// The same place in the chip memory of another block of the cluster.
+__device__ __forceinline__ u64 *in_block(u64 *mine, u32 block)
+{
+    u64 *theirs;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(theirs) : "l"(mine), "r"(block));
+    return theirs;
+}
+
+// Waits for all threads of the cluster.
+__device__ __forceinline__ void meet()
+{
+    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+
+#endif
 #endif

@@ -89,6 +89,9 @@ struct Chip {
 struct Place {
     Index thread, block, threads, blocks;
     Chip *chip;
+    // Of the first block of this one's cluster, and what the cluster's threads meet at.
+    std::unique_ptr<Chip> *cluster;
+    std::barrier<> *meeting;
 };
 thread_local Place *here;
 
@@ -173,6 +176,23 @@ inline unsigned open_letter(const unsigned long long *letter, unsigned number)
         emulated::give_way();
     }
 }
+
+#ifdef CLUSTERS
+inline unsigned long long *in_block(unsigned long long *mine, unsigned block)
+{
+    auto offset = (unsigned *)mine - emulated::here->chip->memory.data();
+    return (unsigned long long *)(emulated::here->cluster[block]->memory.data() + offset);
+}
+inline void meet()
+{
+    // All threads of a block are here before one of them waits for the other blocks.
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        emulated::here->meeting->arrive_and_wait();
+    }
+    __syncthreads();
+}
+#endif
 
 #include "decoder.cu"
 
@@ -278,11 +298,17 @@ extern "C" void falsetto_launch(u32 blocks, bool are_bound, u32 threads, u32 chi
     using namespace emulated;
     const Launch launch{model, weights, streams, stream_count, letters, first_letter};
     std::vector<std::unique_ptr<Chip>> chips;
-    std::vector<std::vector<Place>> places(blocks);
+    std::vector<std::unique_ptr<std::barrier<>>> meetings;
     for (u32 block = 0; block < blocks; ++block) {
         chips.push_back(std::make_unique<Chip>(threads, chip_words));
+        meetings.push_back(std::make_unique<std::barrier<>>(model->blocks));
+    }
+    std::vector<std::vector<Place>> places(blocks);
+    for (u32 block = 0; block < blocks; ++block) {
+        const u32 first = block - block % model->blocks;
         for (u32 thread = 0; thread < threads; ++thread) {
-            places[block].push_back({{thread}, {block}, {threads}, {blocks}, chips[block].get()});
+            places[block].push_back({{thread}, {block}, {threads}, {blocks}, chips[block].get(), &chips[first],
+                                     meetings[first].get()});
         }
     }
     std::vector<std::thread> running;

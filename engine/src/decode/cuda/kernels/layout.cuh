@@ -25,6 +25,8 @@ struct Model {
     u32 chip_head_hidden, chip_head_output;
     // Blocks that share a stream's network; most layers that one of them has; words of chip memory before the matrices.
     u32 blocks, most_layers, scratch;
+    // Where clusters get their letters on chip, and of how many streams.
+    u32 inbox, inbox_streams;
     // In a stream's state.
     u32 past_values, past_codes;
     // In what a stream is told of a hop.
