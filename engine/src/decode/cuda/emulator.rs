@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use libloading::Library;
@@ -16,6 +17,8 @@ type LaunchFunction =
 pub(super) struct Emulator {
     facts: Facts,
     blocks: usize,
+    /// After so many launches it fails.
+    launches: AtomicUsize,
     library: Arc<Library>,
 }
 
@@ -76,7 +79,18 @@ impl Emulator {
     }
 
     fn with_library(library: Arc<Library>, limits: Limits, blocks: usize) -> Self {
-        Self { facts: Facts { name: "the emulator".into(), limits: vec![limits] }, blocks, library }
+        Self {
+            facts: Facts { name: "the emulator".into(), limits: vec![limits] },
+            blocks,
+            library,
+            launches: usize::MAX.into(),
+        }
+    }
+
+    /// Fails after so many launches.
+    pub(super) fn failing_after(mut self, launches: usize) -> Self {
+        self.launches = launches.into();
+        self
     }
 
     /// Words of the kernel's model, layer, share and stream.
@@ -131,6 +145,8 @@ impl Driver for Emulator {
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DriverError> {
+        let left = self.launches.fetch_update(Relaxed, Relaxed, |launches| launches.checked_sub(1));
+        left.map_err(|_| DriverError { doing: "launch the kernel", why: "it was told to".into() })?;
         // SAFETY: the function has this type; the arguments are the kernel's, as the caller says.
         unsafe {
             let run = self.library.get::<LaunchFunction>(b"falsetto_launch").unwrap();

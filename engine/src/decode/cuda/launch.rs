@@ -14,6 +14,9 @@ use crate::decode::random::uniform;
 use crate::decode::step::{HopOf, State};
 use crate::decode::weights::DecoderWeights;
 
+/// Of a letter; 0 is none.
+const FIRST_NUMBER: u32 = 1;
+
 /// A bank's decoder on a device.
 pub(super) struct Placed {
     driver: Arc<dyn Driver>,
@@ -103,7 +106,7 @@ impl Placed {
                 most_chains,
                 most_in_chain: if is_cluster { inbox_streams } else { usize::MAX },
                 weights: on_device,
-                batch: Mutex::new(Batch { number: 1, ..Batch::default() }),
+                batch: Mutex::new(Batch { number: FIRST_NUMBER, ..Batch::default() }),
             });
         }
         Err(GpuError::TooWide { name: driver.facts().name.clone() })
@@ -143,6 +146,10 @@ impl Placed {
 
         let most = self.most_chains.saturating_mul(self.most_in_chain);
         for first in (0..count).step_by(most) {
+            if batch.number.checked_add(model.hop_samples).is_none() {
+                letters.clear(0)?;
+                batch.number = FIRST_NUMBER;
+            }
             let streams = (count - first).min(most);
             let launch = Launch {
                 chain: self.chain,
@@ -157,7 +164,7 @@ impl Placed {
             // SAFETY: the model, the weights and the sizes of a state, of what is told and of codes come from one `Packed`;
             // the table has these streams, and there is room for the letters of as many.
             unsafe { self.driver.launch(&launch) }?;
-            batch.number = batch.number.wrapping_add(model.hop_samples);
+            batch.number += model.hop_samples;
         }
 
         batch.from_device.resize(count * code_words, 0);

@@ -135,6 +135,34 @@ fn reset_forget_and_another_network_are_heard_as_on_the_processor() {
     assert!(decoders[1].is_on_gpu());
 }
 
+/// What is left is what the processor sings after having forgotten its past.
+#[test]
+fn a_gpu_that_fails_is_replaced_by_the_processor() {
+    let size = &SIZES[1];
+    let config = size.config();
+    let weights = pack_in(Arithmetic::Int8, &config, &random_tensors(&config));
+    let failing = Gpu::with_driver(Arc::new(Emulator::new(LARGE, 2).failing_after(2)));
+    let mut decoders = [(); 2].map(|()| on_gpu(&failing, &weights));
+    let mut wanted = [(); 2].map(|()| Decoder::new(Arc::clone(&weights), Sampling::default()));
+    for hop in 0..4 {
+        let frames = [Frame::new(hop), Frame::new(hop + 7)];
+        let inputs = frames.each_ref().map(Frame::input);
+        let mut outputs = [(); 4].map(|()| vec![0.0; size.hop]);
+        if hop == 2 {
+            wanted.iter_mut().for_each(Decoder::forget);
+        }
+        let mut tasks = Vec::new();
+        let all = wanted.iter_mut().chain(&mut decoders).zip(&mut outputs);
+        for (index, (decoder, output)) in all.enumerate() {
+            let (frame, seed) = (inputs[index % 2], index as u64 % 2);
+            tasks.push(HopTask { decoder, frame, seed, output });
+        }
+        decode_hops(&mut tasks);
+        assert!(outputs[..2] == outputs[2..], "hop {hop}");
+        assert!(decoders.iter().all(|decoder| decoder.is_on_gpu() == (hop < 2)));
+    }
+}
+
 #[test]
 fn what_a_gpu_cannot_sing_is_refused() {
     let config = SIZES[0].config();

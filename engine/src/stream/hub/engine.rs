@@ -123,7 +123,7 @@ impl Served {
     }
 
     /// Time until the next result is late; negative if it is. None if there is nothing to do.
-    pub fn slack_s(&self) -> Option<f64> {
+    fn slack_s(&self) -> Option<f64> {
         if self.rings.input.slots() == 0 {
             return None;
         }

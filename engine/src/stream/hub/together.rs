@@ -6,19 +6,14 @@ use std::time::Instant;
 use super::engine::{Served, Turn};
 use crate::decode::{HopTask, decode_hops};
 
-/// A stream whose result is late sooner than this goes alone: company costs it time.
-const PRESSED_S: f64 = 0.003;
-
 /// Serves the first of the streams, which stand in the order in which their results are due, that has something to do, and
-/// with it as many of the next as gain from its company.
+/// with it as many of the next as gain from its company. That keeps the first one waiting for the others' share of the work,
+/// but when time is short it is the work of all that must become less.
 pub(super) fn turn(streams: &mut [Served]) -> Turn {
     let mut rest = streams;
     while let Some(first) = rest.first_mut() {
-        let company = match first.slack_s() {
-            Some(slack_s) if slack_s > PRESSED_S => first.company(),
-            _ => 1,
-        };
-        let (group, later) = rest.split_at_mut(company.min(rest.len()));
+        let company = first.company().min(rest.len());
+        let (group, later) = rest.split_at_mut(company);
         if turn_together(group) == Turn::Worked {
             return Turn::Worked;
         }
