@@ -32,7 +32,7 @@ mod tests;
 mod timbre;
 
 pub use bits::bits_per_sample;
-pub use comparison::{Candidate, Comparison, Cost, Heard};
+pub use comparison::{Candidate, Comparison, Cost, Heard, Training};
 pub use contour::Contour;
 pub use distance::{mel_cepstral_distortion_db, stft_distance};
 pub use level::Level;

@@ -12,6 +12,7 @@
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
 //! codebook         a codebook that follows the frames that fall to it
 //! critic           tells converted envelopes from sung ones
+//! cost             what a run takes in processor time, kept beside the bank
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
 //! error            why a run ended early
 //! emphasis         singers further apart in a bank than training put them, and back
@@ -30,6 +31,7 @@ mod chart;
 mod checkpoint;
 mod codebook;
 mod corpus;
+mod cost;
 mod critic;
 mod emphasis;
 mod error;
@@ -47,6 +49,7 @@ mod trainer;
 
 pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
+pub use cost::TrainingCost;
 pub use error::TrainError;
 pub use recipe::{
     AugmentConfig, BacktranslationConfig, CardConfig, CodebookConfig, CriticConfig, CriticKind, Recipe,

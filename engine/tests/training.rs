@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use falsetto_engine::files::{Encoding, Sound};
-use falsetto_engine::train::{Corpus, NewSinger, Recipe, Summary, Trainer, adapt, adaptation_recipe};
+use falsetto_engine::train::{
+    Corpus, NewSinger, Recipe, Summary, Trainer, TrainingCost, adapt, adaptation_recipe,
+};
 use falsetto_engine::voice::{VoiceBank, tensor_specs};
 use toy::{make_corpus, sing};
 
@@ -150,6 +152,46 @@ fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     assert!(whole.join("curve.png").metadata().unwrap().len() > 1_000);
     let preview = Sound::read(&whole.join("previews/high_as_low.wav")).unwrap();
     assert_eq!(preview.frames() / 160, 120);
+}
+
+#[test]
+#[cfg(unix)]
+fn what_a_run_costs_lies_beside_its_bank_and_is_summed_when_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let recipe = recipe(folder.path(), |text| text.replace("steps = 150", "steps = 4"));
+    let corpus = load(folder.path(), &recipe);
+    let out = folder.path().join("out");
+    let told = || {
+        let file = out.join("voice.safetensors");
+        let hash = VoiceBank::load(&file).unwrap().content_hash();
+        assert_eq!(TrainingCost::beside(&file, "another bank's"), None);
+        TrainingCost::beside(&file, &hash)
+    };
+
+    let (summary, _) = train(&recipe, &corpus, &out, 2);
+    let first = told().unwrap();
+    assert_eq!(first.steps, 2);
+    let taken_s = summary.cpu_time.unwrap().as_secs_f64();
+    assert!(first.cpu_s > 0.0 && first.cpu_s <= taken_s, "{} s, then {taken_s} s", first.cpu_s);
+
+    // As if the first part had taken a day.
+    let file = out.join("cost.json");
+    let long = TrainingCost { cpu_s: 86_400.0, ..first };
+    std::fs::write(&file, serde_json::to_vec(&long).unwrap()).unwrap();
+    let (summary, _) = train(&recipe, &corpus, &out, u64::MAX);
+    let whole = told().unwrap();
+    assert_eq!(whole.steps, 4);
+    let more_s = whole.cpu_s - 86_400.0;
+    assert!(more_s > 0.0 && more_s < 3_600.0, "{more_s} s");
+    assert!(summary.cpu_time.unwrap().as_secs_f64() >= whole.cpu_s);
+
+    // A part of which nothing is known makes the whole unknown, and what is said of another bank is not believed.
+    for word in [serde_json::to_vec(&long).unwrap(), b"not JSON".to_vec()] {
+        std::fs::write(&file, word).unwrap();
+        let (summary, _) = train(&recipe, &corpus, &out, u64::MAX);
+        assert_eq!((summary.cpu_time, told()), (None, None));
+    }
 }
 
 #[test]

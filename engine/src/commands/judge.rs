@@ -7,7 +7,8 @@ mod hearing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use falsetto_engine::judge::{Candidate, Comparison, Cost, Report};
+use falsetto_engine::judge::{Candidate, Comparison, Cost, Report, Training};
+use falsetto_engine::train::TrainingCost;
 use falsetto_engine::voice::VoiceBank;
 use serde::Serialize;
 
@@ -65,7 +66,10 @@ fn compare(arguments: &Arguments, banks: &[Arc<VoiceBank>], hearing: &Hearing) -
         let named = |error: String| format!("{}: {error}", file.display());
         let judged = judge(arguments, bank, hearing, &arguments.output.join(&name)).map_err(named)?;
         let file_bytes = std::fs::metadata(file).map_err(|error| named(error.to_string()))?.len();
-        let cost = Cost::of(bank, file_bytes, judged.times_real_time).map_err(|e| named(e.to_string()))?;
+        let training = TrainingCost::beside(file, &bank.content_hash())
+            .map(|cost| Training { steps: cost.steps, cpu_minutes: cost.cpu_s / 60.0 });
+        let cost = Cost::of(bank, file_bytes, judged.times_real_time, training)
+            .map_err(|error| named(error.to_string()))?;
         say!("bank             {name} ({})", file.display());
         tell(&judged.report);
         tell_cost(&cost);

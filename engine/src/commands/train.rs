@@ -74,5 +74,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     bar.finish_and_clear();
     let ended = if summary.finished { "finished" } else { "stopped" };
     eprintln!("{ended} at step {}; bank: {}", summary.steps, summary.bank.display());
+    if let Some(cpu_time) = summary.cpu_time {
+        eprintln!("the run took {:.1} CPU minutes", cpu_time.as_secs_f64() / 60.0);
+    }
     Ok(())
 }

@@ -17,6 +17,15 @@ const HOST_BLOCK_SAMPLES: usize = 64;
 /// Most takes that are heard side by side: more are a wall that nobody listens through.
 const MOST_HEARD: usize = 8;
 
+/// What a bank took to train.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Training {
+    /// Steps that led to it.
+    pub steps: u64,
+    /// Processor time of all threads, in minutes.
+    pub cpu_minutes: f64,
+}
+
 /// What a bank takes to keep, to wait for, to run and to make.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
@@ -30,12 +39,14 @@ pub struct Cost {
     pub plugin_latency_ms: f64,
     /// Seconds of sound that one core sang in a second, measured while converting; none where nothing was converted.
     pub times_real_time: Option<f64>,
+    /// What its training took; none where that is not known.
+    pub training: Option<Training>,
     /// What its card says of its training: corpora, minutes, steps.
     pub trained_on: String,
 }
 
 impl Cost {
-    /// What this bank takes; its file and its speed are known to the caller.
+    /// What this bank takes; its file, its speed and its training are known to the caller.
     ///
     /// # Errors
     /// [`StreamError`] where no stream of the bank can be made.
@@ -43,6 +54,7 @@ impl Cost {
         bank: &Arc<VoiceBank>,
         file_bytes: u64,
         times_real_time: Option<f64>,
+        training: Option<Training>,
     ) -> Result<Self, StreamError> {
         let card = bank.card();
         let engine_samples = Converter::new(bank, HOST_RATE_HZ, Settings::default())?.latency_samples();
@@ -57,6 +69,7 @@ impl Cost {
             engine_latency_ms: milliseconds(engine_samples),
             plugin_latency_ms: milliseconds(plugin.total_samples()),
             times_real_time,
+            training,
             trained_on: card.trained_on.clone(),
         })
     }

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use thiserror::Error;
 
+use super::cost::cpu_time;
 use super::layout::Layout;
 use super::phrases::phrases;
 use super::recipe::{AugmentConfig, Recipe};
@@ -113,6 +115,8 @@ pub struct Corpus {
     pub loudest: f32,
     /// Mean level-free log-mel frame over all singers; empty without mel frames.
     pub mel_mean: Vec<f32>,
+    /// Processor time that reading and analysing took; none where the system does not tell.
+    pub(crate) cpu_time: Option<Duration>,
     /// Training clips of each singer.
     pub(crate) training: Vec<Vec<Clip>>,
     /// Validation clips of each singer.
@@ -163,6 +167,7 @@ impl Corpus {
         recipe: &Recipe,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, CorpusError> {
+        let began = cpu_time();
         let first_singer = bank.map_or(0, |bank| bank.card().singers.len());
         let done = std::sync::atomic::AtomicUsize::new(0);
         let total = files.len();
@@ -237,6 +242,7 @@ impl Corpus {
             short_seconds,
             loudest,
             mel_mean,
+            cpu_time: cpu_time().zip(began).and_then(|(now, began)| now.checked_sub(began)),
             training,
             validation,
         })

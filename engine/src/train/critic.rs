@@ -57,21 +57,31 @@ impl Critic {
 
     /// Scores `(N, 1)` of shapes `(N, bins)`: the higher, the more they look sung.
     fn scores(&self, shapes: &Tensor) -> Result<Tensor> {
+        self.scores_by(Tensor::clone, shapes)
+    }
+
+    /// The same, where only the shapes' gradient is asked for: the critic's own is half of the work.
+    fn fixed_scores(&self, shapes: &Tensor) -> Result<Tensor> {
+        self.scores_by(Tensor::detach, shapes)
+    }
+
+    fn scores_by(&self, parameter: fn(&Tensor) -> Tensor, shapes: &Tensor) -> Result<Tensor> {
+        let parameter = |name: &str| Ok::<_, candle_core::Error>(parameter(self.parameters.get(name)?));
         let mut hidden = shapes.unsqueeze(1)?;
         for (layer, (_, taps)) in LAYERS.into_iter().enumerate() {
             let bins = hidden.dim(2)?;
             // As many outputs as thirds, the taps around their middles.
             let pad = (bins.div_ceil(STRIDE) - 1) * STRIDE + taps - bins;
             let geometry = Geometry { dilation: 1, stride: STRIDE, left: pad / 2, right: pad - pad / 2 };
-            let weight = self.parameters.get(&format!("critic.layers.{layer}.weight"))?;
-            let bias = self.parameters.get(&format!("critic.layers.{layer}.bias"))?;
-            hidden = leaky_relu(&conv1d(&hidden, weight, bias, geometry)?, LEAK)?;
+            let weight = parameter(&format!("critic.layers.{layer}.weight"))?;
+            let bias = parameter(&format!("critic.layers.{layer}.bias"))?;
+            hidden = leaky_relu(&conv1d(&hidden, &weight, &bias, geometry)?, LEAK)?;
         }
-        let weight = self.parameters.get("critic.score.weight")?;
+        let weight = parameter("critic.score.weight")?;
         hidden
             .flatten_from(1)?
             .matmul(&weight.t()?.contiguous()?)?
-            .broadcast_add(self.parameters.get("critic.score.bias")?)
+            .broadcast_add(&parameter("critic.score.bias")?)
     }
 
     /// How many steps the critic makes before a step of the decoder, the `step`th since it came.
@@ -120,7 +130,7 @@ impl Critic {
         let shares: Vec<f32> = (0..frames).map(|_| random.uniform()).collect();
         let shares = Tensor::from_vec(shares, (frames, 1), sung.device())?;
         let points = Var::from_tensor(&(converted + (sung - converted)?.broadcast_mul(&shares)?)?)?;
-        let gradients = self.scores(points.as_tensor())?.sum_all()?.backward()?;
+        let gradients = self.fixed_scores(points.as_tensor())?.sum_all()?.backward()?;
         let Some(slope) = gradients.get(points.as_tensor()) else {
             return Tensor::zeros((), sung.dtype(), sung.device());
         };
@@ -134,12 +144,12 @@ impl Critic {
     /// What the decoder pays for converted shapes, in nats a frame, times the weight: `-ln sigmoid` of the score (Goodfellow et
     /// al. 2014, the form that does not saturate), or how far the mean score lies below that of `sung` shapes.
     pub(crate) fn price(&self, converted: &Tensor, sung: &Tensor) -> Result<Tensor> {
-        let scores = self.scores(converted)?;
+        let scores = self.fixed_scores(converted)?;
         let price = match self.config.kind {
             CriticKind::Sigmoid => softplus(&scores.neg()?)?.mean_all()?,
             CriticKind::Wasserstein { clip, .. } => {
                 let unit = if clip > 0.0 { f64::from(clip) } else { 1.0 };
-                ((self.scores(&sung.detach())?.mean_all()? - scores.mean_all()?)? / unit)?
+                ((self.fixed_scores(&sung.detach())?.mean_all()? - scores.mean_all()?)? / unit)?
             }
         };
         price * f64::from(self.config.weight)

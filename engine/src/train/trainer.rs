@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -13,6 +13,7 @@ use super::batch::{other_singer, samples_per_step};
 use super::chart::{self, CSV_HEADER, Point};
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
 use super::corpus::Corpus;
+use super::cost::{self, Spent, TrainingCost};
 use super::emphasis::Emphasis;
 use super::error::TrainError;
 use super::inherit::inherit;
@@ -48,6 +49,8 @@ pub struct Summary {
     pub finished: bool,
     /// The bank that was saved last.
     pub bank: PathBuf,
+    /// What [`TrainingCost`] says of it; none where the system does not tell, or an earlier part of the run left no word.
+    pub cpu_time: Option<Duration>,
 }
 
 /// One run: parameters, optimizers and the folder they are kept in.
@@ -65,6 +68,7 @@ pub struct Trainer<'a> {
     step: u64,
     points: Vec<Point>,
     run: String,
+    spent: Option<Spent>,
 }
 
 /// A round of phase II.
@@ -84,6 +88,7 @@ impl<'a> Trainer<'a> {
         folder: &Path,
         from: Option<&VoiceBank>,
     ) -> Result<Self, TrainError> {
+        let spent = corpus.cpu_time.and_then(Spent::on_top_of);
         if let Some(name) = recipe.card.home_f0_hz.keys().find(|name| !corpus.singers.contains(name)) {
             return Err(TrainError::UnknownSinger { name: name.clone(), known: corpus.singers.join(", ") });
         }
@@ -111,6 +116,7 @@ impl<'a> Trainer<'a> {
             step: 0,
             points: Vec::new(),
             run: run_identity(recipe, corpus),
+            spent,
         };
         // What the recipe puts on the card must do for one, and not only when the first bank is saved.
         trainer.card().check().map_err(|reason| RecipeError::Card { reason })?;
@@ -170,7 +176,12 @@ impl<'a> Trainer<'a> {
             }
         }
         self.save(false)?;
-        Ok(Summary { steps: self.step, finished: self.step >= training.steps, bank: self.bank_path() })
+        Ok(Summary {
+            steps: self.step,
+            finished: self.step >= training.steps,
+            bank: self.bank_path(),
+            cpu_time: self.cpu_time(),
+        })
     }
 
     /// Begins a round of phase II where one is due, unless it is asked to stop meanwhile.
@@ -265,12 +276,24 @@ impl<'a> Trainer<'a> {
         checkpoint.save(&self.checkpoint_path())?;
 
         let bank = VoiceBank::new(self.card(), self.emphasised())?;
+        let bank_hash = bank.content_hash();
         bank.save(&self.bank_path())?;
         if previews {
             self.write_curve(&lines)?;
             self.render_previews(&Arc::new(bank))?;
         }
-        Ok(())
+        self.write_cost(bank_hash)
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        self.spent.as_ref()?.total()
+    }
+
+    fn write_cost(&self, bank_hash: String) -> Result<(), TrainError> {
+        let Some(cpu_time) = self.cpu_time() else { return Ok(()) };
+        let cost = TrainingCost { bank_hash, steps: self.step, cpu_s: cpu_time.as_secs_f64() };
+        let output = |source| TrainError::Output { path: cost::path(&self.folder), source };
+        cost.write(&self.folder).map_err(output)
     }
 
     /// The averaged weights, the singers as far apart as the recipe says.
@@ -354,6 +377,9 @@ impl<'a> Trainer<'a> {
             *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
         }
         self.step = checkpoint.fact("step").map_err(content)?;
+        // What the steps until here took is unknown where nothing is said, or something is said of others.
+        let earlier = TrainingCost::read(&self.folder).filter(|cost| cost.steps == self.step);
+        self.spent = self.spent.take().zip(earlier).and_then(|(spent, earlier)| spent.and(&earlier));
         if let (Some(config), Some(number)) = (&self.recipe.backtranslation, self.round_number())
             && checkpoint.facts.get("round") == Some(&number.to_string())
         {

@@ -116,6 +116,11 @@ fn banks_are_compared_on_the_same_takes() {
     for (file, bytes) in &files {
         fs::write(folder.path().join(file), bytes).expect("the bank is written");
     }
+    let told =
+        command().run(["inspect".into(), folder.path().join("sharper").into_os_string()]).expect("it starts");
+    let hash = told.stdout.lines().find_map(|line| line.strip_prefix("hash")).expect("a hash").trim();
+    let cost = format!(r#"{{"bank_hash": "{hash}", "steps": 1500, "cpu_s": 378.0}}"#);
+    fs::write(folder.path().join("cost.json"), cost).expect("the cost is written");
     let answer = compare(folder.path(), &files.each_ref().map(|(file, _)| *file));
     assert!(answer.success, "{}", answer.stderr);
 
@@ -140,6 +145,11 @@ fn banks_are_compared_on_the_same_takes() {
         assert!(cost("parameters") > 1e5 && cost("times_real_time") > 0.0);
         assert!(cost("engine_latency_ms") < cost("plugin_latency_ms") && cost("plugin_latency_ms") <= 40.0);
     }
+    // What a run left beside the banks is of one of them.
+    let training = |bank: usize| &banks[bank]["cost"]["training"];
+    assert_eq!(training(2)["steps"], 1500);
+    assert_eq!(training(2)["cpu_minutes"], 6.3);
+    assert!(training(0).is_null() && training(1).is_null());
     assert_eq!(banks[0]["summary"], banks[1]["summary"], "equal banks");
     assert_eq!(banks[0]["bank_hash"], banks[1]["bank_hash"], "equal banks");
     assert_ne!(banks[0]["summary"], banks[2]["summary"], "another bank");

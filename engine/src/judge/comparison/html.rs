@@ -5,11 +5,12 @@ use std::fmt::Write;
 use super::{Candidate, Comparison, Heard};
 use crate::judge::page::{END, begin, escape, figure, per_cent};
 
-/// Which end of a column is the better one.
+/// Which end of a column is the better one, if one is.
 #[derive(Clone, Copy)]
 enum Better {
     High,
     Low,
+    Neither,
 }
 
 /// A figure of every bank.
@@ -20,12 +21,18 @@ struct Column {
     text: fn(Option<f64>) -> String,
 }
 
-const SOUND: [Column; 9] = [
+const SOUND: [Column; 10] = [
     Column {
         title: "nearest to the singer asked for",
         better: Better::High,
         value: |bank| bank.summary.identified,
         text: per_cent,
+    },
+    Column {
+        title: "mean place of the singer asked for",
+        better: Better::Low,
+        value: |bank| bank.summary.rank,
+        text: |value| figure(value, 2),
     },
     Column {
         title: "F0 correlation",
@@ -77,7 +84,7 @@ const SOUND: [Column; 9] = [
     },
 ];
 
-const COST: [Column; 5] = [
+const COST: [Column; 7] = [
     Column {
         title: "parameters, thousands",
         better: Better::Low,
@@ -108,6 +115,18 @@ const COST: [Column; 5] = [
         value: |bank| bank.cost.times_real_time,
         text: |value| figure(value, 1),
     },
+    Column {
+        title: "training steps",
+        better: Better::Neither,
+        value: |bank| bank.cost.training.map(|training| training.steps as f64),
+        text: |value| figure(value, 0),
+    },
+    Column {
+        title: "CPU minutes of training",
+        better: Better::Low,
+        value: |bank| bank.cost.training.map(|training| training.cpu_minutes),
+        text: |value| figure(value, 1),
+    },
 ];
 
 pub(super) fn page(comparison: &Comparison) -> String {
@@ -130,7 +149,8 @@ pub(super) fn page(comparison: &Comparison) -> String {
     page += "</p>\n";
     table(&mut page, banks, &SOUND, ("conversions", |bank| bank.conversions.to_string()));
     page += "<h2>What they take</h2>\n<p>Latency at 48 kHz; the plugin's in blocks of 64 samples. Speed: seconds of sound that one core of \
-             this machine sang in a second, as it was measured while converting.</p>\n";
+             this machine sang in a second, as it was measured while converting. \
+             Training: processor time of all threads, where the run left word beside its bank.</p>\n";
     table(&mut page, banks, &COST, ("trained on", |bank| escape(&bank.cost.trained_on)));
     if !comparison.heard.is_empty() {
         page += "<h2>Side by side</h2>\n<p class=\"legend\">Everything that a bank sang is on its own page.</p>\n";
@@ -176,10 +196,11 @@ impl Column {
     /// The best figure as it is shown; none where all are shown alike.
     fn best(&self, banks: &[Candidate]) -> Option<String> {
         let values = banks.iter().filter_map(|bank| (self.value)(bank));
-        let best = values.reduce(match self.better {
-            Better::High => f64::max,
-            Better::Low => f64::min,
-        })?;
+        let best = match self.better {
+            Better::High => values.reduce(f64::max),
+            Better::Low => values.reduce(f64::min),
+            Better::Neither => None,
+        }?;
         let best = (self.text)(Some(best));
         banks.iter().any(|bank| (self.text)((self.value)(bank)) != best).then_some(best)
     }

@@ -1,5 +1,7 @@
 //! One-dimensional convolution. candle's own has wrong gradients for batches of two and more.
 
+mod windows;
+
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -35,14 +37,27 @@ impl Geometry {
 /// Shapes that do not fit each other, an input shorter than the taps reach, or tensors that are not f32 or f64 on
 /// the CPU.
 pub fn conv1d(x: &Tensor, weight: &Tensor, bias: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    let op = Conv { geometry, input_tracked: x.track_op() };
+    let wanted = Wanted { input: x.track_op(), parameters: weight.track_op() || bias.track_op() };
+    let op = Conv { geometry, wanted };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
 struct Conv {
     geometry: Geometry,
-    /// Whether anybody asks for the gradient of the input.
-    input_tracked: bool,
+    wanted: Wanted,
+}
+
+/// Which gradients anybody asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    input: bool,
+    parameters: bool,
+}
+
+/// Those of the input, and of the weight with that of the bias behind it.
+struct Gradients<T> {
+    input: Option<Vec<T>>,
+    parameters: Option<Vec<T>>,
 }
 
 #[derive(Clone, Copy)]
@@ -95,6 +110,14 @@ impl Sizes {
         padded
     }
 
+    /// What lies between the zeros.
+    fn unpadded<T: Real>(self, padded: &[T], x: &mut [T]) {
+        let rows = x.chunks_exact_mut(self.input_samples.max(1));
+        for (x, padded) in rows.zip(padded.chunks_exact(self.padded_samples)) {
+            x.copy_from_slice(&padded[self.geometry.left..][..self.input_samples]);
+        }
+    }
+
     fn forward_item<T: Real>(self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
         let Self { inputs, outputs, taps, padded_samples, output_samples, geometry, .. } = self;
         let padded = self.padded(x);
@@ -124,14 +147,8 @@ impl Sizes {
         }
     }
 
-    fn backward_item<T: Real>(
-        self,
-        x: &[T],
-        weight: &[T],
-        gradient: &[T],
-        x_gradient: Option<&mut [T]>,
-        parameter_gradient: &mut [T],
-    ) {
+    /// Weight and bias.
+    fn parameter_gradient_of_item<T: Real>(self, x: &[T], gradient: &[T], parameter_gradient: &mut [T]) {
         let Self { inputs, outputs, taps, padded_samples, output_samples, geometry, .. } = self;
         let (weight_gradient, bias_gradient) = parameter_gradient.split_at_mut(self.weights());
         for (bias_gradient, row) in bias_gradient.iter_mut().zip(gradient.chunks_exact(output_samples)) {
@@ -159,7 +176,10 @@ impl Sizes {
                 );
             }
         }
-        let Some(x_gradient) = x_gradient else { return };
+    }
+
+    fn input_gradient_of_item<T: Real>(self, weight: &[T], gradient: &[T], x_gradient: &mut [T]) {
+        let Self { inputs, outputs, taps, padded_samples, output_samples, geometry, .. } = self;
         let mut padded_gradient = vec![T::zero(); inputs * padded_samples];
         for tap in 0..taps {
             multiply(
@@ -174,53 +194,45 @@ impl Sizes {
                 View::rows(gradient, output_samples),
             );
         }
-        for (row, padded) in x_gradient
-            .chunks_exact_mut(self.input_samples.max(1))
-            .zip(padded_gradient.chunks_exact(padded_samples))
-        {
-            row.copy_from_slice(&padded[geometry.left..][..self.input_samples]);
-        }
+        self.unpadded(&padded_gradient, x_gradient);
     }
 
     fn forward<T: Real>(self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
         let item = self.outputs * self.output_samples;
         let mut y = vec![T::zero(); self.batch * item];
+        if self.together() > 1 {
+            self.forward_together(x, weight, bias, &mut y);
+            return y;
+        }
         y.par_chunks_exact_mut(item)
             .zip(x.par_chunks_exact(self.inputs * self.input_samples))
             .for_each(|(y, x)| self.forward_item(x, weight, bias, y));
         y
     }
 
-    /// The gradients of input (where asked for), weight and bias.
-    fn backward<T: Real>(
-        self,
-        input_tracked: bool,
-        x: &[T],
-        weight: &[T],
-        gradient: &[T],
-    ) -> (Option<Vec<T>>, Vec<T>, Vec<T>) {
-        let item = self.inputs * self.input_samples;
-        let parameters = self.weights() + self.outputs;
-        let mut partials = vec![T::zero(); self.batch * parameters];
-        let items = x
-            .par_chunks_exact(item)
-            .zip(gradient.par_chunks_exact(self.outputs * self.output_samples))
-            .zip(partials.par_chunks_exact_mut(parameters));
-        let x_gradient = if input_tracked {
+    fn backward<T: Real>(self, wanted: Wanted, x: &[T], weight: &[T], gradient: &[T]) -> Gradients<T> {
+        if self.together() > 1 {
+            return self.backward_together(wanted, x, weight, gradient);
+        }
+        let (item, result) = (self.inputs * self.input_samples, self.outputs * self.output_samples);
+        let input = wanted.input.then(|| {
             let mut x_gradient = vec![T::zero(); self.batch * item];
-            items.zip(x_gradient.par_chunks_exact_mut(item)).for_each(
-                |(((x, gradient), partial), x_gradient)| {
-                    self.backward_item(x, weight, gradient, Some(x_gradient), partial);
-                },
-            );
-            Some(x_gradient)
-        } else {
-            items.for_each(|((x, gradient), partial)| self.backward_item(x, weight, gradient, None, partial));
-            None
-        };
-        let mut weight_gradient = sum_in_order(&partials, parameters);
-        let bias_gradient = weight_gradient.split_off(self.weights());
-        (x_gradient, weight_gradient, bias_gradient)
+            x_gradient
+                .par_chunks_exact_mut(item)
+                .zip(gradient.par_chunks_exact(result))
+                .for_each(|(x_gradient, gradient)| self.input_gradient_of_item(weight, gradient, x_gradient));
+            x_gradient
+        });
+        let parameters = wanted.parameters.then(|| {
+            let parameters = self.weights() + self.outputs;
+            let mut partials = vec![T::zero(); self.batch * parameters];
+            partials
+                .par_chunks_exact_mut(parameters)
+                .zip(x.par_chunks_exact(item).zip(gradient.par_chunks_exact(result)))
+                .for_each(|(partial, (x, gradient))| self.parameter_gradient_of_item(x, gradient, partial));
+            sum_in_order(&partials, parameters)
+        });
+        Gradients { input, parameters }
     }
 }
 
@@ -259,16 +271,20 @@ impl CustomOp3 for Conv {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::of(self.geometry, x.shape(), weight.shape(), bias.shape())?;
         with_real!(x.dtype(), T => {
-            let (x_gradient, weight_gradient, bias_gradient) =
-                with_values([x, weight, gradient], |[x, weight, gradient]| {
-                    Ok(sizes.backward::<T>(self.input_tracked, x, weight, gradient))
-                })?;
-            let x_gradient =
-                x_gradient.map(|values| Tensor::from_vec(values, x.shape(), &Device::Cpu)).transpose()?;
+            let Gradients { input, parameters } = with_values([x, weight, gradient], |[x, weight, gradient]| {
+                Ok(sizes.backward::<T>(self.wanted, x, weight, gradient))
+            })?;
+            let tensor = |values: Vec<T>, shape: &Shape| Tensor::from_vec(values, shape, &Device::Cpu);
+            let (weights, biases) = parameters
+                .map(|mut weights| {
+                    let biases = weights.split_off(sizes.weights());
+                    (weights, biases)
+                })
+                .unzip();
             Ok((
-                x_gradient,
-                Some(Tensor::from_vec(weight_gradient, weight.shape(), &Device::Cpu)?),
-                Some(Tensor::from_vec(bias_gradient, bias.shape(), &Device::Cpu)?),
+                input.map(|values| tensor(values, x.shape())).transpose()?,
+                weights.map(|values| tensor(values, weight.shape())).transpose()?,
+                biases.map(|values| tensor(values, bias.shape())).transpose()?,
             ))
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::*;
@@ -139,22 +140,25 @@ fn check_values(name: &str, actual: &Tensor, expected: &[f64]) {
 
 #[test]
 fn convolution() {
-    // Batch, inputs, outputs, taps, samples; fewer inputs than taps takes another way than more.
-    for (inputs, outputs, taps, samples) in [(4, 3, 2, 23), (1, 3, 4, 30), (2, 5, 3, 23), (3, 2, 1, 9)] {
+    // Batch, inputs, outputs, taps, samples; fewer inputs than taps takes another way than more, and so do many items: of
+    // these the last group is smaller.
+    for (batch, inputs, outputs, taps, samples) in
+        [(3, 4, 3, 2, 23), (3, 1, 3, 4, 30), (3, 2, 5, 3, 23), (3, 3, 2, 1, 9), (53, 2, 3, 3, 11)]
+    {
         for (dilation, stride, left, right) in [(1, 1, 0, 0), (4, 1, 4, 0), (1, 2, 3, 1), (4, 2, 2, 5)] {
             let geometry = Geometry { dilation, stride, left, right };
-            let name = format!("conv {inputs}x{outputs}x{taps} {geometry:?}");
+            let name = format!("conv of {batch} {inputs}x{outputs}x{taps} {geometry:?}");
             let op = |t: &[Tensor]| conv1d(&t[0], &t[1], &t[2], geometry);
             let mut noise = Noise(1);
             let tensors = [
-                noise.tensor(&[3, inputs, samples], 1.0),
+                noise.tensor(&[batch, inputs, samples], 1.0),
                 noise.tensor(&[outputs, inputs, taps], 1.0),
                 noise.tensor(&[outputs], 1.0),
             ];
             let (x, weight, bias) = (flat(&tensors[0]), flat(&tensors[1]), flat(&tensors[2]));
             let length = (samples + left + right - (taps - 1) * dilation - 1) / stride + 1;
             let mut expected = Vec::new();
-            for item in 0..3 {
+            for item in 0..batch {
                 for o in 0..outputs {
                     for t in 0..length {
                         let mut sum = bias[o];
@@ -172,12 +176,36 @@ fn convolution() {
                 }
             }
             let y = op(&tensors).unwrap();
-            assert_eq!(y.dims(), [3, outputs, length], "{name}");
+            assert_eq!(y.dims(), [batch, outputs, length], "{name}");
             check_values(&name, &y, &expected);
             check_gradients(&name, &op, &tensors, true);
             check_single_precision(&name, &op, &tensors);
             check_threads(&name, &op, &tensors);
         }
+    }
+}
+
+#[test]
+fn a_convolution_reckons_no_gradient_that_nobody_asks_for() {
+    // Few items and many.
+    for batch in [3, 40] {
+        let mut noise = Noise(2);
+        let x = Var::from_tensor(&noise.tensor(&[batch, 2, 9], 1.0)).unwrap();
+        let weight = Var::from_tensor(&noise.tensor(&[4, 2, 3], 1.0)).unwrap();
+        let bias = noise.tensor(&[4], 1.0);
+        let geometry = Geometry { dilation: 1, stride: 2, left: 1, right: 1 };
+        let gradients = |x: &Tensor, weight: &Tensor| {
+            let y = conv1d(x, weight, &bias, geometry).unwrap();
+            y.sqr().unwrap().sum_all().unwrap().backward().unwrap()
+        };
+        let [all, of_x, of_weight] = [
+            gradients(x.as_tensor(), weight.as_tensor()),
+            gradients(x.as_tensor(), &weight.as_detached_tensor()),
+            gradients(&x.as_detached_tensor(), weight.as_tensor()),
+        ];
+        let of = |store: &GradStore, var: &Var| store.get(var.as_tensor()).map(flat);
+        assert_eq!((of(&of_x, &x), of(&of_x, &weight)), (of(&all, &x), None));
+        assert_eq!((of(&of_weight, &x), of(&of_weight, &weight)), (None, of(&all, &weight)));
     }
 }
 
