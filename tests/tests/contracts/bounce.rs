@@ -1,5 +1,7 @@
 //! A bounce is what the command makes, bit for bit, whatever the host and its block sizes.
 
+use std::process::Command;
+
 use falsetto_tests::built;
 use falsetto_tests::command::{read_wav, write_wav};
 use falsetto_tests::play::{Blocks, Plan};
@@ -61,6 +63,20 @@ fn clap_bounce_is_the_commands_file_with_every_setting() {
     let (_, wanted) = read_wav(&output).expect("the command wrote a WAV file");
     assert_same("every setting", &played.sound[0], &wanted[0]);
     assert_ne!(wanted[0], *converted(rate, &singers[1]), "the settings change nothing");
+}
+
+/// With a GPU the GPU sings, without one the plugin goes on with the processor: the bounce is the same. In a process of its own,
+/// since the plugin asks its environment once.
+#[test]
+fn clap_bounce_is_the_commands_file_where_a_gpu_is_asked_for() {
+    let bounce = "bounce::clap_bounce_is_the_commands_file_for_every_singer";
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args([bounce, "--exact"])
+        .env("FALSETTO_DEVICE", "cuda")
+        .output()
+        .expect("this program starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]
