@@ -276,13 +276,14 @@ impl<'a> Trainer<'a> {
         checkpoint.save(&self.checkpoint_path())?;
 
         let bank = VoiceBank::new(self.card(), self.emphasised())?;
-        let bank_hash = bank.content_hash();
         bank.save(&self.bank_path())?;
+        // At once: what is rendered below may take longer than the steps did, and is counted when the run ends.
+        self.write_cost(bank.content_hash())?;
         if previews {
             self.write_curve(&lines)?;
             self.render_previews(&Arc::new(bank))?;
         }
-        self.write_cost(bank_hash)
+        Ok(())
     }
 
     fn cpu_time(&self) -> Option<Duration> {
