@@ -173,6 +173,9 @@ impl Decoder {
 
     fn leave_gpu(&mut self, error: &GpuError) {
         tracing::error!("{error}; the processor sings on");
+        if let Some(streaming) = &self.streaming {
+            streaming.note_failure();
+        }
         self.sing_on_processor();
     }
 

@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     device: Device,
     /// Recipes whose decoders a GPU must sing as the processor does, files or a folder of them.
-    #[arg(long, value_name = "IN", num_args = 1.., requires = "device")]
+    #[arg(long, value_name = "IN", num_args = 1..)]
     recipes: Vec<PathBuf>,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 1.5)]
@@ -56,6 +56,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if let Some(gpu) = arguments.device.open()? {
         let figures = gpu::measure(&gpu, &arguments.recipes, time)?;
         return arguments.json.as_deref().map_or(Ok(()), |path| write(path, &figures));
+    }
+    if !arguments.recipes.is_empty() {
+        return Err("--recipes are compared on a GPU; add --device cuda".into());
     }
     let bank = open_bank(arguments.voice.as_deref())?;
     if bank.card().model.envelope.is_some() {

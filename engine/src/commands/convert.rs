@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
+use falsetto_engine::decode::Gpu;
 use falsetto_engine::files::{Encoding, Sound, find_sounds};
 use falsetto_engine::stream::{Batch, Conversion, Settings, StreamError};
 use falsetto_engine::voice::VoiceBank;
@@ -115,8 +116,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         files => progress_bar(files as u64, "{wide_bar} {pos}/{len} {elapsed}<{eta}"),
     };
     // One broken file must not cost a folder's worth of work.
-    let most_together = if gpu.is_some() { Batch::<Taken>::MOST_ON_GPU } else { Batch::<Taken>::MOST };
-    let failures = convert_all(&jobs, arguments.threads, most_together, &bar, |job| {
+    let failures = convert_all(&jobs, arguments.threads, gpu.as_deref(), &bar, |job| {
         let (taken, conversion) = Taken::open(&bank, settings, arguments.transpose, job)?;
         let Some(gpu) = &gpu else { return Ok((taken, conversion)) };
         let conversion =
@@ -141,11 +141,12 @@ struct Job {
 fn convert_all<'a>(
     jobs: &'a [Job],
     threads: Option<NonZeroUsize>,
-    most_together: usize,
+    gpu: Option<&Gpu>,
     bar: &ProgressBar,
     open: impl Fn(&'a Job) -> Result<(Taken<'a>, Conversion), String> + Sync,
 ) -> Vec<String> {
     let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let most_together = if gpu.is_some() { Batch::<Taken>::MOST_ON_GPU } else { Batch::<Taken>::MOST };
     let side_by_side = jobs.len().div_ceil(threads).min(most_together);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -171,6 +172,12 @@ fn convert_all<'a>(
                 }
             }
             let Some((taken, sung)) = batch.finish_one() else { return };
+            // What a GPU did not sing to its end must not be taken for the take.
+            if gpu.is_some_and(|gpu| gpu.has_failed()) {
+                let input = taken.job.input.display();
+                report(Err(format!("{input}: the GPU failed while it sang; convert it with --device cpu")));
+                continue;
+            }
             report(taken.write(sung));
         }
     };

@@ -24,6 +24,7 @@ mod plan;
 mod tests;
 mod weights;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -74,6 +75,7 @@ pub struct Gpu {
     driver: Arc<dyn Driver>,
     /// Banks that lie on it.
     placed: Mutex<Vec<(Weak<DecoderWeights>, Arc<Placed>)>>,
+    has_failed: AtomicBool,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -102,7 +104,13 @@ impl Gpu {
     }
 
     fn with_driver(driver: Arc<dyn Driver>) -> Arc<Self> {
-        Arc::new(Self { driver, placed: Mutex::default() })
+        Arc::new(Self { driver, placed: Mutex::default(), has_failed: AtomicBool::new(false) })
+    }
+
+    /// Whether it ever failed while it sang, so that the processor went on with a silent past: then not all that was sung
+    /// since it was opened is what one device alone would have sung.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Relaxed)
     }
 
     /// The card's name.

@@ -1,6 +1,7 @@
 //! One hop of any number of streams, from what they are told to their codes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
@@ -76,6 +77,11 @@ impl Streaming {
         self.placed = self.gpu.place(weights)?;
         self.weights = Arc::clone(weights);
         Ok(self.state.clear(self.placed.packed.first_ring)?)
+    }
+
+    /// Remembers that the device failed.
+    pub(in crate::decode) fn note_failure(&self) {
+        self.gpu.has_failed.store(true, Relaxed);
     }
 
     /// Whether both sing with the same weights on the same device.

@@ -159,6 +159,7 @@ fn a_gpu_that_fails_is_replaced_by_the_processor() {
         }
         decode_hops(&mut tasks);
         assert!(outputs[..2] == outputs[2..], "hop {hop}");
+        assert_eq!(failing.has_failed(), hop >= 2);
         assert!(decoders.iter().all(|decoder| decoder.is_on_gpu() == (hop < 2)));
     }
 }
