@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! recipe           a TOML file: the model's sizes and everything the trainer does
+//! setting          one value of a recipe, set from outside
 //! layout           how corpora lie on a disk: who sings in which files
 //! phrases          songs cut into phrases at their rests
+//! split            which clips are trained on, and which training is watched by
 //! corpus           files -> clips with their frame features
 //! jitter           a small shift in pitch of a piece of sound
 //! batch            segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
@@ -44,15 +46,19 @@ mod past;
 mod phrases;
 mod recipe;
 mod score;
+mod setting;
 mod shapes;
+mod split;
 mod trainer;
 
 pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use cost::TrainingCost;
 pub use error::TrainError;
+pub use layout::test_part;
 pub use recipe::{
     AugmentConfig, BacktranslationConfig, CardConfig, CodebookConfig, CriticConfig, CriticKind, Recipe,
     TrainingConfig,
 };
+pub use setting::{Setting, SettingError};
 pub use trainer::{Progress, Summary, Trainer};

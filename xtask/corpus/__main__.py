@@ -5,8 +5,9 @@ stretched onto the notes of a public-domain melody, the pitch becomes a sung con
 level a sung dynamic, and WORLD puts it together again at 16 kHz. One more singer, `nit`, is sung by Sinsy, an HMM
 singing synthesiser whose voice was trained on a recorded singer.
 
-Writes OUT/<singer>/<singer>_<nnn>.wav (16 kHz, mono, 16 bit) with a .json beside each (notes in seconds and MIDI
-numbers, phones in seconds, true F0 every 10 ms), OUT/index.jsonl and OUT/LICENCES.md. The same seed and the same
+Writes OUT/<part>/<singer>/<singer>_<nnn>.wav (16 kHz, mono, 16 bit) with a .json beside each (notes in seconds and MIDI
+numbers, phones in seconds, true F0 every 10 ms), OUT/index.jsonl and OUT/LICENCES.md. The
+parts are train, validation and test; no song and no line of a song is in two of them. The same seed and the same
 versions of the packages give the same bytes.
 
     melodies    public-domain tunes and random phrases
@@ -53,7 +54,9 @@ def arguments():
         prog="cargo xtask corpus", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--minutes", type=float, default=10, help="minutes of each singer")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes of each singer to train on")
+    parser.add_argument("--validation-minutes", type=float, default=1, help="minutes of each singer to watch training by")
+    parser.add_argument("--test-minutes", type=float, default=3, help="minutes of each singer to judge by")
     parser.add_argument("--singers", type=singer_names, default=list(SINGERS), help="names, separated by commas")
     parser.add_argument(
         "--wide", type=share, default=0.0, help="share of the minutes in a register far beyond the natural one"
@@ -66,16 +69,18 @@ def arguments():
 def main():
     asked, started = arguments(), time.time()
     asked.out.mkdir(parents=True, exist_ok=True)
+    parts = {"train": asked.minutes, "validation": asked.validation_minutes, "test": asked.test_minutes}
     index = []
     with ProcessPoolExecutor(asked.jobs) as pool:
         tasks = [
-            pool.submit(clips.make_singer, name, asked.out, asked.minutes, asked.wide, asked.seed)
+            (name, part, pool.submit(clips.make_singer, name, asked.out, part, minutes, asked.wide, asked.seed))
             for name in asked.singers
+            for part, minutes in parts.items()
         ]
-        for name, task in zip(asked.singers, tasks):
+        for name, part, task in tasks:
             entries = task.result()
             minutes = sum(entry["seconds"] for entry in entries) / 60
-            print(f"{name}: {len(entries)} clips, {minutes:.1f} min", flush=True)
+            print(f"{name}, {part}: {len(entries)} clips, {minutes:.1f} min", flush=True)
             index += entries
     with open(asked.out / "index.jsonl", "w", encoding="utf-8") as file:
         file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in index)

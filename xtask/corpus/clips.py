@@ -23,15 +23,21 @@ FAILURES_AT_MOST = 50
 WIDE_SHIFT = (-14, 9)  # semitones, the last one excluded: how far Sinsy is moved for the wide register
 
 
-def make_singer(name, out, minutes, wide, seed):
-    """Writes clips until `minutes` are full, the share `wide` of them in the wide register; gives their index."""
+# The seeds of the parts of a corpus: what is trained on has the same bytes whatever is kept from it.
+SEEDS = {"train": [], "validation": [1], "test": [2]}
+
+
+def make_singer(name, out, part, minutes, wide, seed):
+    """Writes clips of a part of the corpus until `minutes` are full, the share `wide` of them in the wide register; gives
+    their index."""
     singer = SINGERS[name]
-    rng = np.random.default_rng([seed, singer.stream])
-    folder = out / name
+    seed = [seed, *SEEDS[part]]
+    rng = np.random.default_rng([*seed, singer.stream])
+    folder = out / part / name
     folder.mkdir(parents=True, exist_ok=True)
-    phrases = melodies.all_phrases()
+    phrases = melodies.phrases_of(part)
     order = rng.permutation(len(phrases)).tolist()
-    lines = None if singer.engine == "sinsy" else speech.lines_of(singer, seed)
+    lines = None if singer.engine == "sinsy" else speech.lines_of(singer, part, seed)
     index, seconds, turn, failures = [], 0.0, 0, 0
     while seconds < minutes * 60 and failures < FAILURES_AT_MOST:
         if rng.random() < RANDOM_MELODIES:
@@ -43,7 +49,7 @@ def make_singer(name, out, minutes, wide, seed):
         turn += 1
         is_wide = seconds >= minutes * 60 * (1 - wide)
         if lines is None:
-            clip = sing_with_sinsy(singer, phrase, is_wide, rng)
+            clip = sing_with_sinsy(singer, part, phrase, is_wide, rng)
         else:
             clip = sing_line(singer, lines, phrase, is_wide, rng)
         if clip is None:
@@ -56,7 +62,8 @@ def make_singer(name, out, minutes, wide, seed):
             continue
         file = f"{name}_{len(index):03d}"
         entry = {
-            "file": f"{name}/{file}.wav",
+            "file": f"{part}/{name}/{file}.wav",
+            "part": part,
             "singer": name,
             "sex": singer.sex,
             "lang": singer.language,
@@ -96,13 +103,13 @@ def sing_line(singer, lines, phrase, is_wide, rng):
     return sound * gain_to(sound, LEVEL_DB + dynamic_db), details | common(tempo, tonic, dynamic_db, f0)
 
 
-def sing_with_sinsy(singer, phrase, is_wide, rng):
+def sing_with_sinsy(singer, part, phrase, is_wide, rng):
     """Sinsy's own song; it is moved as a whole for the wide register, since its voice knows only its range."""
     tonic = melodies.tonic_within(phrase, singer.low, singer.high, rng)
     if tonic is None:
         return None
     tempo, dynamic_db = float(rng.uniform(76, 132)), float(rng.uniform(-6, 5))
-    syllables = texts.kana_syllables(rng, len(phrase))
+    syllables = texts.kana_syllables(part, rng, len(phrase))
     try:
         sound = sinsy.sing(phrase, tonic, tempo, syllables)
     except RuntimeError as error:

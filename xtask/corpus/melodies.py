@@ -1,4 +1,5 @@
-"""Public-domain melodies and random phrases. A phrase is a list of (semitones above the tonic or None, beats)."""
+"""Public-domain melodies and random phrases. A phrase is a list of (semitones above the tonic or None, beats). Whole songs are
+kept from training: `VALIDATION_TUNES` and `TEST_TUNES`."""
 
 import re
 
@@ -81,6 +82,32 @@ TUNES = {
     "chromatic": ("chr", "1 2 3 4 5 6 7 | 7 6 5 4 3 2 1-"),
 }
 
+VALIDATION_TUNES = {
+    "oh_susanna": (
+        "maj",
+        "1/ 2/ 3 5 5. 6/ 5 3 1. 2/ 3 3 2 1 2-- | "
+        "1/ 2/ 3 5 5. 6/ 5 3 1. 2/ 3 3 2 2 1-- | "
+        "4- 4- 6 6- 6 5 5 3 1 2--",
+    ),
+    "deck_the_halls": ("maj", "5. 4/ 3 2 1 2 3 1 | 2/ 3/ 4/ 2/ 3. 2/ 1 7, 1- | 2. 3/ 4 2 3. 4/ 5 2"),
+    "sur_le_pont": ("maj", "1 1 1- 2 2 2- | 3 4 5 1 7, 1 2 5, | 3 4 5 1 2 7, 1-"),
+}
+TEST_TUNES = {
+    "clementine": (
+        "maj",
+        "1/ 1/ 1 5, 3/ 3/ 3 1 | "
+        "1/ 3/ 5 5 4/ 3/ 2- | "
+        "2/ 3/ 4 4 3/ 2/ 3 1 | "
+        "1/ 3/ 2 5, 7,/ 2/ 1-",
+    ),
+    "my_bonnie": ("maj", "5, 3. 2/ 1 2 1 6, 5, 3,-- | 5, 3. 2/ 1 1 7, 1 2--- | 5, 6, 2 1 7, 6, 7, 1---"),
+    "good_king_wenceslas": ("maj", "1 1 1 2 1 1 5,- | 6, 5, 6, 7, 1- 1- | 5 4 3 2 3 2 1-"),
+    "joy_to_the_world": ("maj", "1'- 7. 6/ 5-- 4/ 3- 2- 1-- | 5 6-- 6 7-- 7 1'---"),
+    "aura_lee": ("maj", "5, 1 7, 1 2 6, 2- | 1 7, 6, 7, 1-- | 3 3 3- 3 3 3- | 3 2 1 2 3--"),
+    "home_on_the_range": ("maj", "5, 5, 1 2 3-- 1/ 7,/ 6, 4 4 4--- | 4 4 5- 1 1 1 7, 1 2---"),
+}
+TUNES_OF = {"train": TUNES, "validation": VALIDATION_TUNES, "test": TEST_TUNES}
+
 
 def parse(mode, text):
     """The phrases of a tune."""
@@ -101,9 +128,9 @@ def parse(mode, text):
     return phrases
 
 
-def all_phrases():
-    """(name of the tune, phrase) of every phrase of every tune."""
-    return [(name, phrase) for name, (mode, text) in TUNES.items() for phrase in parse(mode, text)]
+def phrases_of(part):
+    """(name of the tune, phrase) of every phrase of every tune of a part of the corpus."""
+    return [(name, phrase) for name, (mode, text) in TUNES_OF[part].items() for phrase in parse(mode, text)]
 
 
 def random_phrase(rng):

@@ -32,10 +32,10 @@ class Line:
         return sum(phone.is_vowel for phone in self.phones)
 
 
-def lines_of(singer, seed):
-    """All lines that a speaking voice can sing, analysed."""
-    rng = np.random.default_rng([seed, 7])
-    lines = texts.english_lines(rng)
+def lines_of(singer, part, seed):
+    """All lines of a part of the corpus that a speaking voice can sing, analysed."""
+    rng = np.random.default_rng([*seed, 7])
+    lines = texts.english_lines(part, rng)
     usable = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (wav, phones) in talkers.speak(singer.engine, singer.voice, lines, folder).items():

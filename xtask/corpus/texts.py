@@ -1,4 +1,5 @@
-"""What is sung: lines of public-domain songs, words of our own choice, syllables."""
+"""What is sung: lines of public-domain songs, words of our own choice, syllables. Songs that are kept from training have
+lines of their own."""
 
 LINES = [
     "twinkle twinkle little star", "how I wonder what you are", "up above the world so high",
@@ -13,6 +14,18 @@ LINES = [
     "swing low sweet chariot", "coming for to carry me home", "hush little baby", "the water is wide",
     "yankee doodle went to town", "early in the morning", "down in the valley", "hear the wind blow",
 ]
+HELD_OUT_LINES = {
+    "validation": [
+        "oh susanna do not cry for me", "it rained all night the day I left", "the sun so hot I froze to death",
+        "deck the halls with boughs of holly", "fast away the old year passes", "sing we joyous all together",
+    ],
+    "test": [
+        "oh my darling clementine", "in a cavern in a canyon", "you are lost and gone forever",
+        "my bonnie lies over the ocean", "oh bring back my bonnie to me", "good king wenceslas looked out",
+        "deep and crisp and even", "joy to the world", "let heaven and nature sing", "as the blackbird in the spring",
+        "home home on the range", "where the deer and the antelope play", "and the skies are not cloudy all day",
+    ],
+}
 WORDS = """
     moon river golden morning shadow silver winter summer ocean mountain mother father sister brother lonely
     valley meadow yellow window follow tomorrow never ever over under water fire table candle garden flower
@@ -33,22 +46,29 @@ KANA_LINES = [
     "きらきらひかるおそらのほしよ", "さくらさくらやよいのそらは", "うさぎおいしかのやま", "ゆうやけこやけのあかとんぼ", "かえるのうたがきこえてくるよ", "はるがきたはるがきたどこにきた",
     "ほたるのひかりまどのゆき",
 ]
+HELD_OUT_KANA_LINES = {
+    "validation": ["むすんでひらいててをうって", "なのはばたけにいりひうすれ"],
+    "test": ["ももたろうさんおこしにつけた", "あめあめふれふれかあさんが", "はるのうららのすみだがわ"],
+}
 
 RANDOM_LINES = 40
+HELD_OUT_RANDOM_LINES = 10
 
 
-def english_lines(rng):
+def english_lines(part, rng):
     """Lines for a speaking voice: songs, vocalises and random words."""
-    lines = LINES + VOCALISES
-    for _ in range(RANDOM_LINES):
+    is_training = part == "train"
+    lines = LINES + VOCALISES if is_training else list(HELD_OUT_LINES[part])
+    for _ in range(RANDOM_LINES if is_training else HELD_OUT_RANDOM_LINES):
         lines.append(" ".join(rng.choice(WORDS, size=int(rng.integers(3, 6)))))
     return lines
 
 
-def kana_syllables(rng, count):
+def kana_syllables(part, rng, count):
     """At least `count` syllables: half of the time a song's line, now and then one syllable all the way."""
     if rng.random() < 0.5:
-        syllables = list(KANA_LINES[int(rng.integers(len(KANA_LINES)))])
+        lines = KANA_LINES if part == "train" else HELD_OUT_KANA_LINES[part]
+        syllables = list(lines[int(rng.integers(len(lines)))])
     else:
         syllables = [str(kana) for kana in rng.choice(KANA, size=count)]
     if rng.random() < 0.15:

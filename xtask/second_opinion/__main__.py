@@ -10,7 +10,8 @@ listen to it:
     phones     pocketsphinx, for takes in English: share of sounding frames in which it hears the take's class of phones;
                two singers with the same words agree in about 0.44, with other words in 0.07
 
-References are clips of the bank's singers, DIR/<singer>/*.wav, as `cargo xtask corpus` writes them; where a .json beside a
+References are clips of the bank's singers, DIR/<singer>/*.wav, as `cargo xtask corpus` writes them (of its parts, those that
+nothing was trained on: test); where a .json beside a
 clip says that its register is not the natural one, it is passed over. All figures are medians but for ranks and shares. The
 sounds and every single figure (opinions.json) lie in target/second-opinion afterwards.
 """
@@ -128,6 +129,8 @@ def main():
     if missing:
         sys.exit(f"second-opinion: there is no {', '.join(missing)}")
     options.out.mkdir(parents=True, exist_ok=True)
+    if (options.references / "train").is_dir() and (options.references / "test").is_dir():
+        options.references /= "test"
     singers = singers_of(options)
     jobs = [(options, take, singer, singers) for take in options.takes for singer in singers]
     with ProcessPoolExecutor(options.jobs) as pool:

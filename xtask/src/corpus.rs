@@ -25,9 +25,15 @@ pub struct Arguments {
     /// Folder to write to [default: target/corpus].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Minutes of each singer.
+    /// Minutes of each singer to train on.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+    /// Minutes of each singer to watch training by, of other songs.
+    #[arg(long, default_value_t = 1.0)]
+    validation_minutes: f64,
+    /// Minutes of each singer to judge by, of other songs again.
+    #[arg(long, default_value_t = 3.0)]
+    test_minutes: f64,
     /// Share of each singer's minutes in a register far beyond the natural one, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     wide: f64,
@@ -50,6 +56,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut maker = Command::new(python);
     maker.arg("-B").arg(root().join("xtask/corpus")).arg("--out").arg(&folder);
     maker.args(["--minutes", &arguments.minutes.to_string(), "--wide", &arguments.wide.to_string()]);
+    maker.args(["--validation-minutes", &arguments.validation_minutes.to_string()]);
+    maker.args(["--test-minutes", &arguments.test_minutes.to_string()]);
     maker.args(["--seed", &arguments.seed.to_string(), "--jobs", &arguments.jobs.to_string()]);
     if let Some(singers) = &arguments.singers {
         maker.args(["--singers", singers]);

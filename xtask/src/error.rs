@@ -35,6 +35,8 @@ pub enum ChoreError {
     Host(#[from] HostError),
     #[error("{}: its source gives another PTX; make it anew with: cargo xtask ptx", path.display())]
     StalePtx { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Report { path: PathBuf, source: serde_json::Error },
     #[error("the built-in bank: {0}")]
     Voice(#[from] VoiceError),
     #[error("the demo: {0}")]

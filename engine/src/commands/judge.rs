@@ -24,7 +24,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     voice: Vec<PathBuf>,
     /// Recordings of the real singers, `DIR/<singer>/*.wav|flac|...`: those of the banks, and others to be told apart from
-    /// them. Half of each singer's teach the classifier, the other half check it.
+    /// them. Half of each singer's teach the classifier, the other half check it. Of a corpus that is split by songs, its test
+    /// part.
     #[arg(long, value_name = "DIR")]
     references: PathBuf,
     /// Takes to convert to every singer, files or folders; without it the singers' own recordings are sung by the others.

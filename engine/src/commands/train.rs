@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use falsetto_engine::train::{Corpus, Recipe, Trainer};
+use falsetto_engine::train::{Corpus, Recipe, Setting, Trainer};
 use falsetto_engine::voice::VoiceBank;
 
 use super::{Outcome, progress_bar, tell_left_out};
@@ -15,7 +15,7 @@ pub struct Arguments {
     /// Recipe (TOML), for example assets/recipes/live.toml.
     recipe: PathBuf,
     /// Training audio: one folder for each singer, `DIR/<singer>/*.wav|flac|...`, or NUS-48E, OpenSinger or VocalSet as they
-    /// lie. Songs are cut into phrases at their rests.
+    /// lie. Where there are DIR/train and DIR/validation, singers' folders are below these. Songs are cut into phrases at their rests.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where the run is kept: checkpoint, bank, loss curve, previews. A run that was stopped goes on.
@@ -24,13 +24,18 @@ pub struct Arguments {
     /// A bank to start from: the first steps know what it knows. A run that goes on has its own checkpoint.
     #[arg(long, value_name = "BANK")]
     from: Option<PathBuf>,
+    /// Another value for a key of the recipe, written as there: `--set training.batch=4`; `--set KEY=` takes the key out. May
+    /// be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Setting>,
     /// Steps in all, instead of the recipe's.
     #[arg(long)]
     steps: Option<u64>,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    let mut recipe = Recipe::load(&arguments.recipe).map_err(|error| error.to_string())?;
+    let mut recipe =
+        Recipe::load_with(&arguments.recipe, &arguments.set).map_err(|error| error.to_string())?;
     if let Some(steps) = arguments.steps {
         recipe.training.steps = steps;
     }

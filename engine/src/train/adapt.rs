@@ -96,6 +96,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             singer_contrast: 0.0,
             latent_noise: 0.0,
             confusion: 0.0,
+            pitch_confusion: 0.0,
             confusion_warm_up_steps: 0,
             validation_clips: 1,
             validate_every: steps.max(1),

@@ -13,6 +13,7 @@ pub(crate) struct Point {
     pub(crate) tritone_bits: f32,
     pub(crate) wrong_singer_bits: f32,
     pub(crate) confusion_accuracy: f32,
+    pub(crate) pitch_error: f32,
     pub(crate) spectrum_distance: f32,
     pub(crate) perplexity: f32,
     pub(crate) divergence: f32,
@@ -21,18 +22,19 @@ pub(crate) struct Point {
 }
 
 /// Columns of the CSV.
-pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,spectrum_distance,perplexity,divergence,critic,samples_per_second";
+pub(crate) const CSV_HEADER: &str = "step,train_bits,validation_bits,tritone_bits,wrong_singer_bits,confusion_accuracy,pitch_error,spectrum_distance,perplexity,divergence,critic,samples_per_second";
 
 impl Point {
     pub(crate) fn csv(&self) -> String {
         format!(
-            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.3e},{:.0}",
+            "{},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.4},{:.2},{:.4},{:.3e},{:.0}",
             self.step,
             self.train_bits,
             self.validation_bits,
             self.tritone_bits,
             self.wrong_singer_bits,
             self.confusion_accuracy,
+            self.pitch_error,
             self.spectrum_distance,
             self.perplexity,
             self.divergence,
@@ -53,6 +55,7 @@ impl Point {
             tritone_bits: next()?,
             wrong_singer_bits: next()?,
             confusion_accuracy: next()?,
+            pitch_error: next()?,
             spectrum_distance: next()?,
             perplexity: next()?,
             divergence: next()?,

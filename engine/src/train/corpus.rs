@@ -11,6 +11,7 @@ use super::cost::cpu_time;
 use super::layout::Layout;
 use super::phrases::phrases;
 use super::recipe::{AugmentConfig, Recipe};
+use super::split::{Part, Place, Use, split};
 use crate::decode::sung_phase;
 use crate::files::{FileError, Sound, find_sounds};
 use crate::model::random::Generator;
@@ -125,8 +126,8 @@ pub struct Corpus {
 
 impl Corpus {
     /// Reads and analyses every file below `root`, in parallel; songs are cut into phrases at their rests. `progress` is
-    /// told of each finished file. The layouts that are known are a folder for each singer, NUS-48E's, OpenSinger's and
-    /// VocalSet's.
+    /// told of each finished file. The layouts that are known are a folder for each singer, NUS-48E's, OpenSinger's,
+    /// VocalSet's, and that of a corpus which is split by songs.
     pub fn load(
         root: &Path,
         recipe: &Recipe,
@@ -134,11 +135,19 @@ impl Corpus {
     ) -> Result<Self, CorpusError> {
         let layout = Layout::find(root)?;
         let singers: Vec<String> = layout.singers.keys().cloned().collect();
-        let files = layout.singers.into_values().enumerate();
-        let files =
-            files.flat_map(|(singer, files)| files.into_iter().map(move |path| (singer, path))).collect();
         if singers.is_empty() {
             return Err(CorpusError::NoSingers { path: root.into() });
+        }
+        let mut files = Vec::new();
+        for (singer, (name, train)) in layout.singers.iter().enumerate() {
+            let file = |part| move |path: &PathBuf| SungFile { singer, part, path: path.clone() };
+            match layout.validation.get(name) {
+                Some(validation) => {
+                    files.extend(train.iter().map(file(Part::Train)));
+                    files.extend(validation.iter().map(file(Part::Validation)));
+                }
+                None => files.extend(train.iter().map(file(Part::Unsplit))),
+            }
         }
         let mut corpus = Self::read(root, singers, files, None, recipe, progress)?;
         corpus.dropped.splice(0..0, layout.left_out);
@@ -154,15 +163,15 @@ impl Corpus {
         recipe: &Recipe,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, CorpusError> {
-        let files: Vec<_> = find_sounds(folder)?.into_iter().map(|path| (0, path)).collect();
+        let sung = |path| SungFile { singer: 0, part: Part::Unsplit, path };
+        let files = find_sounds(folder)?.into_iter().map(sung).collect();
         Self::read(folder, vec![name.into()], files, Some(bank), recipe, progress)
     }
 
-    /// `files` are `(singer, path)`.
     fn read(
         root: &Path,
         singers: Vec<String>,
-        files: Vec<(usize, PathBuf)>,
+        files: Vec<SungFile>,
         bank: Option<&VoiceBank>,
         recipe: &Recipe,
         progress: &(dyn Fn(usize, usize) + Sync),
@@ -173,8 +182,8 @@ impl Corpus {
         let total = files.len();
         let read: Vec<_> = files
             .par_iter()
-            .map(|(singer, path)| {
-                let drafts = Draft::read(root, path, first_singer + singer, recipe);
+            .map(|file| {
+                let drafts = Draft::read(root, &file.path, first_singer + file.singer, recipe);
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
                 drafts
             })
@@ -182,27 +191,29 @@ impl Corpus {
         let mut dropped = Vec::new();
         let (mut silent_seconds, mut short_seconds) = (0.0, 0.0);
         let mut drafts: Vec<Vec<Draft>> = singers.iter().map(|_| Vec::new()).collect();
-        for ((singer, path), file) in files.iter().zip(read) {
-            match file {
-                Ok(file) => {
-                    drafts[*singer].extend(file.drafts);
-                    silent_seconds += file.silent_seconds;
-                    short_seconds += file.short_seconds;
+        let mut places: Vec<Vec<Place>> = singers.iter().map(|_| Vec::new()).collect();
+        for (index, (sung, read)) in files.iter().zip(read).enumerate() {
+            match read {
+                Ok(read) => {
+                    let place = Place { file: index, part: sung.part };
+                    places[sung.singer].extend(read.drafts.iter().map(|_| place));
+                    drafts[sung.singer].extend(read.drafts);
+                    silent_seconds += read.silent_seconds;
+                    short_seconds += read.short_seconds;
                 }
-                Err(reason) => dropped.push((path.clone(), reason)),
+                Err(reason) => dropped.push((sung.path.clone(), reason)),
             }
         }
 
-        let held_out = recipe.training.validation_clips;
-        for (singer, drafts) in drafts.iter().enumerate() {
-            if drafts.len() < 2 * held_out {
-                return Err(CorpusError::TooLittle {
-                    singer: singers[singer].clone(),
-                    path: root.into(),
-                    clips: drafts.len(),
-                    needed: 2 * held_out,
-                });
-            }
+        let watched = recipe.training.validation_clips;
+        let mut uses = Vec::new();
+        for (singer, places) in places.iter().enumerate() {
+            uses.push(split(places, watched).ok_or_else(|| CorpusError::TooLittle {
+                singer: singers[singer].clone(),
+                path: root.into(),
+                clips: places.len(),
+                needed: 2 * watched,
+            })?);
         }
         let mel_mean = match bank {
             Some(bank) if matches!(recipe.model.encoder, EncoderConfig::Mel { .. }) => {
@@ -221,17 +232,19 @@ impl Corpus {
         let loudest = loudest(&drafts);
         let mut training = Vec::new();
         let mut validation = Vec::new();
-        for drafts in drafts {
+        for (drafts, uses) in drafts.into_iter().zip(uses) {
             let clips: Vec<Clip> =
                 drafts.into_par_iter().map(|draft| draft.finish(recipe, &mel_mean)).collect();
-            // Evenly spread over the sorted files, so that every register and folder is among them.
-            let stride = clips.len() / held_out;
-            let (held, kept): (Vec<_>, Vec<_>) = clips
-                .into_iter()
-                .enumerate()
-                .partition(|(index, _)| index % stride == stride / 2 && index / stride < held_out);
-            validation.push(held.into_iter().map(|(_, clip)| clip).collect());
-            training.push(kept.into_iter().map(|(_, clip)| clip).collect());
+            let (mut train, mut watch) = (Vec::new(), Vec::new());
+            for (clip, use_) in clips.into_iter().zip(uses) {
+                match use_ {
+                    Use::Train => train.push(clip),
+                    Use::Watch => watch.push(clip),
+                    Use::Neither => {}
+                }
+            }
+            training.push(train);
+            validation.push(watch);
         }
         Ok(Self {
             singers,
@@ -271,6 +284,18 @@ impl Corpus {
     pub(crate) fn validation_clips(&self) -> impl Iterator<Item = &Clip> {
         self.validation.iter().flatten()
     }
+
+    /// One of them for each singer.
+    pub(crate) fn preview_clips(&self) -> impl Iterator<Item = &Clip> {
+        self.validation.iter().filter_map(|clips| clips.first())
+    }
+}
+
+/// A file of the corpus.
+struct SungFile {
+    singer: usize,
+    part: Part,
+    path: PathBuf,
 }
 
 /// A file's phrases, and how much of it was left out.

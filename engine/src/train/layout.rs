@@ -5,6 +5,7 @@
 //! DIR/<singer>/sing/... and read/...      NUS-48E: what is read is not sung
 //! DIR/ManRaw/<number>_<song>/...          OpenSinger, and WomanRaw likewise: man-<number>, woman-<number>
 //! DIR/FULL/<singer>/... (and others)      VocalSet: all of it is below FULL, once
+//! DIR/train/<singer>/... and validation/...  and test/..., which is neither trained on nor watched
 //! ```
 //! A corpus may lie one folder deeper than it is given, as archives unpack.
 
@@ -13,11 +14,24 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{FileError, find_sounds};
 
-/// Who sings in which files, in the order of names; and what is there but not sung, with the reason.
+/// Who sings in which files, in the order of names; and what is there but not read, with the reason.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     pub(crate) singers: BTreeMap<String, Vec<PathBuf>>,
+    /// What training is watched by, where the corpus says so itself.
+    pub(crate) validation: BTreeMap<String, Vec<PathBuf>>,
     pub(crate) left_out: Vec<(PathBuf, String)>,
+}
+
+/// Parts of a corpus that is split by songs.
+const TRAIN: &str = "train";
+const VALIDATION: &str = "validation";
+const TEST: &str = "test";
+
+/// The part of a corpus that banks are judged by: `root/test` of one that is split by songs, else all of it.
+pub fn test_part(root: &Path) -> PathBuf {
+    let test = root.join(TEST);
+    if root.join(TRAIN).is_dir() && test.is_dir() { test } else { root.into() }
 }
 
 /// Halves of OpenSinger and what their singers are called.
@@ -26,6 +40,21 @@ const OPEN_SINGER: [(&str, &str); 2] = [("ManRaw", "man"), ("WomanRaw", "woman")
 impl Layout {
     /// Looks below `root`. Nothing is read but names.
     pub(crate) fn find(root: &Path) -> Result<Self, FileError> {
+        let (train, validation, test) = (root.join(TRAIN), root.join(VALIDATION), root.join(TEST));
+        if train.is_dir() && validation.is_dir() {
+            let mut layout = Self::of_singers(&train)?;
+            let watched = Self::of_singers(&validation)?;
+            layout.left_out.extend(watched.left_out);
+            layout.validation = watched.singers;
+            if test.is_dir() {
+                layout.left_out.push((test, "it is kept for `falsetto judge`".into()));
+            }
+            return Ok(layout);
+        }
+        Self::of_singers(root)
+    }
+
+    fn of_singers(root: &Path) -> Result<Self, FileError> {
         let mut root = root.to_path_buf();
         let mut folders = folders_in(&root)?;
         // An archive's own folder around what is meant.
@@ -105,14 +134,20 @@ fn folders_in(root: &Path) -> Result<Vec<PathBuf>, FileError> {
 mod tests {
     use super::*;
 
-    /// Empty files with these names, and what is found.
-    fn layout(files: &[&str]) -> Vec<(String, usize)> {
+    /// Empty files with these names.
+    fn corpus(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for file in files {
             let path = folder.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
+        folder
+    }
+
+    /// What is found in a corpus of such files.
+    fn layout(files: &[&str]) -> Vec<(String, usize)> {
+        let folder = corpus(files);
         let found = Layout::find(folder.path()).unwrap();
         let left_out = found.left_out.len();
         let counts = found.singers.into_iter().map(|(name, files)| (name, files.len()));
@@ -136,6 +171,23 @@ mod tests {
         assert_eq!(found, wanted(&[("ann", 2), ("bob", 1)]));
         // One singer alone is no archive.
         assert_eq!(layout(&["ann/sing/1.wav"]), wanted(&[("ann", 1)]));
+    }
+
+    #[test]
+    fn songs_that_are_kept_from_training() {
+        let files = ["train/ann/1.wav", "train/bob/1.wav", "validation/ann/2.wav", "test/ann/3.wav"];
+        assert_eq!(layout(&files), wanted(&[("ann", 1), ("bob", 1), ("left out", 1)]));
+
+        let folder = corpus(&files);
+        let validation = Layout::find(folder.path()).unwrap().validation;
+        assert_eq!(validation["ann"], [folder.path().join("validation/ann/2.wav")]);
+        assert_eq!(validation.len(), 1);
+        assert_eq!(test_part(folder.path()), folder.path().join("test"));
+
+        // A singer may be called so.
+        let folder = corpus(&["test/1.wav", "ann/1.wav"]);
+        assert_eq!(test_part(folder.path()), folder.path());
+        assert_eq!(Layout::find(folder.path()).unwrap().singers.len(), 2);
     }
 
     #[test]

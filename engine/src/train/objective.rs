@@ -53,6 +53,8 @@ pub(super) struct Losses {
     /// Bits of a sample, or of a bin of an envelope.
     pub(super) bits: f32,
     pub(super) confusion_accuracy: f32,
+    /// Mean square of octaves that the pitch guessed from the latent is off.
+    pub(super) pitch_error: f32,
     pub(super) spectrum_distance: f32,
     pub(super) perplexity: f32,
     /// Bits that a Gaussian latent says beyond a standard one, of a bin of an envelope.
@@ -62,11 +64,15 @@ pub(super) struct Losses {
 }
 
 impl Losses {
+    /// How many there are.
+    pub(super) const COUNT: usize = 7;
+
     /// All of them, to be averaged.
-    pub(super) fn values(self) -> [f32; 6] {
+    pub(super) fn values(self) -> [f32; Self::COUNT] {
         [
             self.bits,
             self.confusion_accuracy,
+            self.pitch_error,
             self.spectrum_distance,
             self.perplexity,
             self.divergence,
@@ -75,8 +81,9 @@ impl Losses {
     }
 
     /// The other way round.
-    pub(super) fn from_values(values: [f32; 6]) -> Self {
-        let [bits, confusion_accuracy, spectrum_distance, perplexity, divergence, critic] = values;
-        Self { bits, confusion_accuracy, spectrum_distance, perplexity, divergence, critic }
+    pub(super) fn from_values(values: [f32; Self::COUNT]) -> Self {
+        let [bits, confusion_accuracy, pitch_error, spectrum_distance, perplexity, divergence, critic] =
+            values;
+        Self { bits, confusion_accuracy, pitch_error, spectrum_distance, perplexity, divergence, critic }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::emphasis::Emphasis;
+use super::setting::{Setting, SettingError};
 use crate::voice::{
     Arithmetic, BottleneckConfig, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput,
     tensor_specs,
@@ -92,7 +93,10 @@ pub struct TrainingConfig {
     pub latent_noise: f32,
     /// The singer-confusion strength lambda.
     pub confusion: f32,
-    /// Steps over which the confusion rises to its strength.
+    /// The same against what guesses F0 from the latent, whose loss is in square octaves.
+    #[serde(default)]
+    pub pitch_confusion: f32,
+    /// Steps over which the confusions rise to their strength.
     pub confusion_warm_up_steps: u64,
     /// Clips of each singer kept for validation.
     pub validation_clips: usize,
@@ -260,6 +264,9 @@ pub enum RecipeError {
         /// What would be wrong with the card.
         reason: String,
     },
+    /// A value cannot be set.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// No model can be built from it.
     #[error("recipe {path}: {source}")]
     Config {
@@ -273,10 +280,24 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads and checks a recipe.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        Self::load_with(path, &[])
+    }
+
+    /// The same with other values for some of its keys.
+    pub fn load_with(path: &Path, settings: &[Setting]) -> Result<Self, RecipeError> {
+        let parse = |source| RecipeError::Parse { path: path.into(), source: Box::new(source) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        let recipe: Self = toml::from_str(&text)
-            .map_err(|source| RecipeError::Parse { path: path.into(), source: Box::new(source) })?;
+        let recipe: Self = if settings.is_empty() {
+            // From the text itself, so that an error has its line.
+            toml::from_str(&text).map_err(parse)?
+        } else {
+            let mut table: toml::Table = toml::from_str(&text).map_err(parse)?;
+            for setting in settings {
+                setting.apply(&mut table)?;
+            }
+            table.try_into().map_err(parse)?
+        };
         recipe.check().map_err(|source| RecipeError::Config { path: path.into(), source })?;
         Ok(recipe)
     }
@@ -311,14 +332,20 @@ impl Recipe {
                 return refuse("training.codebook.revival_share needs decay");
             }
         }
-        if model.encoder == EncoderConfig::None && (training.confusion > 0.0 || training.latent_noise > 0.0) {
-            return refuse("training.confusion and latent_noise need an encoder");
+        let of_latent =
+            training.confusion > 0.0 || training.pitch_confusion > 0.0 || training.latent_noise > 0.0;
+        if model.encoder == EncoderConfig::None && of_latent {
+            return refuse("training.confusion, pitch_confusion and latent_noise need an encoder");
         }
-        let of_samples =
-            training.confusion > 0.0 || training.latent_noise > 0.0 || training.spectrum.is_some();
+        if training.pitch_confusion > 0.0 && !model.condition.f0 {
+            return refuse(
+                "training.pitch_confusion needs model.condition.f0: else nobody tells the decoder F0",
+            );
+        }
+        let of_samples = of_latent || training.spectrum.is_some();
         if model.envelope.is_some() && (of_samples || self.backtranslation.is_some()) {
             return refuse(
-                "training.confusion, latent_noise, spectrum and backtranslation need a model that gives samples",
+                "training.confusion, pitch_confusion, latent_noise, spectrum and backtranslation need a model that gives samples",
             );
         }
         if let Some(critic) = &training.critic {
@@ -371,6 +398,7 @@ impl Recipe {
             training.learning_rate,
             training.gradient_norm,
             training.confusion,
+            training.pitch_confusion,
             training.decay_share,
             training.latent_noise,
             training.singer_emphasis,

@@ -161,13 +161,14 @@ impl<'a> Trainer<'a> {
                 let losses = recent.take();
                 point.train_bits = losses.bits;
                 point.confusion_accuracy = losses.confusion_accuracy;
+                point.pitch_error = losses.pitch_error;
                 point.spectrum_distance = losses.spectrum_distance;
                 point.perplexity = losses.perplexity;
                 point.divergence = losses.divergence;
                 point.critic = losses.critic;
                 point.samples_per_second = rate;
                 self.points.push(point);
-                self.save(true)?;
+                self.save(Some(stop))?;
                 if gate && point.tritone_bits < training.tritone_bits {
                     let (step, bits) = (self.step, point.tritone_bits);
                     return Err(TrainError::IgnoresF0 { step, bits, needed: training.tritone_bits });
@@ -175,7 +176,7 @@ impl<'a> Trainer<'a> {
                 started = Instant::now();
             }
         }
-        self.save(false)?;
+        self.save(None)?;
         Ok(Summary {
             steps: self.step,
             finished: self.step >= training.steps,
@@ -252,8 +253,8 @@ impl<'a> Trainer<'a> {
         self.folder.join(CHECKPOINT)
     }
 
-    /// Saves the checkpoint and the bank; with `previews` the curve and the rendered clips as well.
-    fn save(&self, previews: bool) -> Result<(), TrainError> {
+    /// Saves the checkpoint and the bank; with `previews` the curve and, until that is set, the rendered clips as well.
+    fn save(&self, previews: Option<&AtomicBool>) -> Result<(), TrainError> {
         let mut checkpoint = Checkpoint::default();
         checkpoint.put("model", &self.parameters, &self.adam)?;
         self.objective.save(&mut checkpoint)?;
@@ -279,9 +280,9 @@ impl<'a> Trainer<'a> {
         bank.save(&self.bank_path())?;
         // At once: what is rendered below may take longer than the steps did, and is counted when the run ends.
         self.write_cost(bank.content_hash())?;
-        if previews {
+        if let Some(stop) = previews {
             self.write_curve(&lines)?;
-            self.render_previews(&Arc::new(bank))?;
+            self.render_previews(&Arc::new(bank), stop)?;
         }
         Ok(())
     }
@@ -320,12 +321,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// The first validation clip of each singer, sung by that singer and by the next, through the real decoder.
-    fn render_previews(&self, bank: &Arc<VoiceBank>) -> Result<(), TrainError> {
+    fn render_previews(&self, bank: &Arc<VoiceBank>, stop: &AtomicBool) -> Result<(), TrainError> {
         let rate_hz = self.recipe.model.sample_rate_hz;
         let singers = self.corpus.singers.len();
-        let per_singer = self.recipe.training.validation_clips;
-        for clip in self.corpus.validation_clips().step_by(per_singer) {
+        for clip in self.corpus.preview_clips() {
             for target in [clip.singer, other_singer(clip.singer, singers)] {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
                 let settings = Settings { singer: target, ..Settings::default() };
                 let sung = convert(bank, rate_hz, settings, &clip.waveform)?;
                 let name =
@@ -408,7 +411,7 @@ fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {
 #[derive(Default)]
 struct Recent {
     steps: u64,
-    sums: [f64; 6],
+    sums: [f64; Losses::COUNT],
 }
 
 impl Recent {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use falsetto_engine::files::{Sound, find_sounds};
 use falsetto_engine::judge::{Cepstra, Recording, SingerModels};
+use falsetto_engine::train::test_part;
 use falsetto_engine::voice::{Singer, VoiceBank};
 use rayon::prelude::*;
 
@@ -34,7 +35,8 @@ struct Known {
 impl Hearing {
     /// Reads the references and the takes, and learns the singers; refuses references that lack a singer of a bank.
     pub fn prepare(arguments: &Arguments, banks: &[Arc<VoiceBank>]) -> Result<Self, String> {
-        let known = read_references(&arguments.references, banks)?;
+        let references = test_part(&arguments.references);
+        let known = read_references(&references, banks)?;
         let given = read_takes(&arguments.takes)?;
         let frames =
             |known: &Known| -> Cepstra { known.learnt.iter().flat_map(Recording::cepstra).collect() };

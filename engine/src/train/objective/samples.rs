@@ -25,6 +25,8 @@ pub(super) struct Samples<'a> {
     batcher: Batcher<'a>,
     /// The singers' classifier, where the encoder is trained against it.
     confusion: Option<(Confusion, Adam)>,
+    /// The same of F0.
+    pitch_confusion: Option<(Confusion, Adam)>,
     codebook: Option<RunningCodebook>,
 }
 
@@ -39,7 +41,8 @@ impl<'a> Samples<'a> {
             recipe,
             corpus,
             batcher: Batcher::new(recipe, corpus),
-            confusion: confusion_of(recipe, corpus.singers.len())?,
+            confusion: confusion_of(recipe, recipe.training.confusion, corpus.singers.len(), 0xC0F)?,
+            pitch_confusion: confusion_of(recipe, recipe.training.pitch_confusion, 1, 0xF0C)?,
             codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
         })
     }
@@ -57,7 +60,7 @@ impl<'a> Samples<'a> {
 }
 
 impl Objective for Samples<'_> {
-    /// One step: reconstruction, what the bottleneck asks for, the spectrum, and the classifier against the encoder.
+    /// One step: reconstruction, what the bottleneck asks for, the spectrum, and the classifiers against the encoder.
     fn step(
         &mut self,
         parameters: &Parameters,
@@ -84,8 +87,9 @@ impl Objective for Samples<'_> {
             }
             losses.perplexity = perplexity(&codes.chosen);
         }
-        // What the classifier hears: the many segments of spectra where there are such.
+        // What the classifiers hear: the many segments of spectra where there are such.
         let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
+        let mut features = batch.decoder_input.features;
         if let Some(config) = &training.spectrum {
             let batch = self.batcher.spectra(step, config.segments, sung)?;
             let heard = encode(model, parameters, &batch.encoder_input)?;
@@ -94,15 +98,23 @@ impl Objective for Samples<'_> {
             let distance = spectrum_distance(parameters, &frames, &batch.spectrum)?;
             loss = (loss + (&distance * f64::from(config.weight))?)?;
             losses.spectrum_distance = distance.to_scalar::<f32>()?;
-            singers = batch.singers;
+            (singers, features) = (batch.singers, batch.features);
         }
+        let warm_up = (step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
         if let Some((confusion, _)) = &self.confusion {
-            let warm_up = (step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
             let logits = confusion.logits(&latent, f64::from(training.confusion) * warm_up)?;
             let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
             let right = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?;
             losses.confusion_accuracy = right.mean_all()?.to_scalar::<f32>()?;
             loss = (loss + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
+        }
+        if let Some((confusion, _)) = &self.pitch_confusion {
+            // Octaves and the flag are the first two of what frames are told.
+            let feature = |place| features.narrow(2, place, 1)?.squeeze(2)?.contiguous();
+            let strength = f64::from(training.pitch_confusion) * warm_up;
+            let error = confusion.pitch_error(&latent, &feature(0)?, &feature(1)?, strength)?;
+            losses.pitch_error = error.to_scalar::<f32>()?;
+            loss = (loss + error)?;
         }
 
         losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
@@ -113,7 +125,7 @@ impl Objective for Samples<'_> {
         let rate = self.recipe.learning_rate(step);
         let norm = training.gradient_norm;
         adam.step(parameters, &gradients, rate, norm)?;
-        if let Some((confusion, adam)) = &mut self.confusion {
+        for (confusion, adam) in self.confusion.iter_mut().chain(&mut self.pitch_confusion) {
             adam.step(&confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
         }
         if let (Some(running), Some(codes), Some(config)) =
@@ -148,6 +160,9 @@ impl Objective for Samples<'_> {
         if let Some((confusion, adam)) = &self.confusion {
             checkpoint.put("confusion", &confusion.parameters, adam)?;
         }
+        if let Some((confusion, adam)) = &self.pitch_confusion {
+            checkpoint.put("pitch_confusion", &confusion.parameters, adam)?;
+        }
         if let Some(codebook) = &self.codebook {
             checkpoint.put("codebook", &codebook.state, &Adam::default())?;
         }
@@ -157,6 +172,9 @@ impl Objective for Samples<'_> {
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
         if let Some((confusion, adam)) = &mut self.confusion {
             checkpoint.take("confusion", &confusion.parameters, adam)?;
+        }
+        if let Some((confusion, adam)) = &mut self.pitch_confusion {
+            checkpoint.take("pitch_confusion", &confusion.parameters, adam)?;
         }
         if let Some(codebook) = &self.codebook {
             checkpoint.take("codebook", &codebook.state, &mut Adam::default())?;
@@ -174,11 +192,16 @@ const CODEBOOK_SEED: u64 = 0xC0DE;
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;
 
-/// The classifier, if the recipe asks for it.
-fn confusion_of(recipe: &Recipe, singers: usize) -> Result<Option<(Confusion, Adam)>, TrainError> {
-    if recipe.training.confusion == 0.0 {
+/// A classifier of `outputs`, if the recipe asks for its strength.
+fn confusion_of(
+    recipe: &Recipe,
+    strength: f32,
+    outputs: usize,
+    seed: u64,
+) -> Result<Option<(Confusion, Adam)>, TrainError> {
+    if strength == 0.0 {
         return Ok(None);
     }
-    let confusion = Confusion::new(recipe.model.latent_size, singers, recipe.training.seed ^ 0xC0F)?;
+    let confusion = Confusion::new(recipe.model.latent_size, outputs, recipe.training.seed ^ seed)?;
     Ok(Some((confusion, Adam::default())))
 }
