@@ -8,7 +8,8 @@ mod offline;
 mod product;
 
 pub use converter::{
-    Converter, GpuUse, HOST_RATES_HZ, MAX_TRANSPOSE_SEMITONES, Progress, Settings, StageDelay, StreamError,
+    Converter, GpuUse, HOST_RATES_HZ, MAX_FORMANT_SEMITONES, MAX_TRANSPOSE_SEMITONES, Progress, Settings,
+    StageDelay, StreamError,
 };
 pub use encoder::Encoder;
 pub use hub::{Hub, HubError, LatencyParts, Stream, StreamConfig, StreamMeters, StreamReport, Worker};

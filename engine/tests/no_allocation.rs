@@ -137,6 +137,7 @@ fn processing_setting_and_resetting_allocate_nothing() {
                     converter.set(Settings {
                         singer: change % 3,
                         blend: 0.5,
+                        formant_semitones: (change % 3) as f32 - 1.0,
                         air: 0.25 * (change % 4) as f32,
                         seed: turn as u64,
                         ..settings

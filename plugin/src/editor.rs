@@ -134,6 +134,9 @@ impl App {
             ui.add(ParamSlider::for_param(&params.transpose, setter));
             self.octave_button(ui, setter, card);
             ui.end_row();
+            ui.label("Formant").on_hover_text("The length of the singer's throat: up is shorter.");
+            ui.add(ParamSlider::for_param(&params.formant, setter));
+            ui.end_row();
             ui.label("Mix");
             ui.add(ParamSlider::for_param(&params.mix, setter));
             ui.end_row();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use falsetto_engine::stream::Settings;
+use falsetto_engine::stream::{MAX_FORMANT_SEMITONES, Settings};
 use nice_plug::prelude::*;
 
 use crate::audio::Controls;
@@ -30,6 +30,9 @@ pub struct FalsettoParams {
     /// How far the take is transposed, in semitones.
     #[id = "transpose"]
     pub transpose: FloatParam,
+    /// How much higher the singer's formants lie than his own, in semitones.
+    #[id = "formant"]
+    pub formant: FloatParam,
     /// Share of the singer's sound, 0 to 1; the rest is the take, aligned.
     #[id = "mix"]
     pub mix: FloatParam,
@@ -61,6 +64,13 @@ impl FalsettoParams {
                 // A cent.
                 .with_step_size(0.01)
                 .with_unit(" st"),
+            formant: FloatParam::new(
+                "Formant",
+                0.0,
+                FloatRange::Linear { min: -MAX_FORMANT_SEMITONES, max: MAX_FORMANT_SEMITONES },
+            )
+            .with_step_size(0.01)
+            .with_unit(" st"),
             mix: share_param("Mix", 1.0),
             air: share_param("Air", 1.0),
             gain: FloatParam::new("Gain", 0.0, FloatRange::Linear { min: -24.0, max: 12.0 })
@@ -91,13 +101,18 @@ impl FalsettoParams {
             singer: usize::try_from(self.singer.value()).unwrap_or(0),
             second_singer: usize::try_from(self.second_singer.value()).unwrap_or(0),
             blend: self.blend.value(),
-            // Whole cents, as a person types them into the command, whatever the way through the host's share of the range
-            // leaves of them.
-            transpose_semitones: (self.transpose.value() * 100.0).round() / 100.0,
+            transpose_semitones: whole_cents(self.transpose.value()),
+            formant_semitones: whole_cents(self.formant.value()),
             air: self.air.value(),
             seed: u64::try_from(self.seed.value()).unwrap_or(0),
         }
     }
+}
+
+/// Whole cents, as a person types them into the command, whatever the way through the host's share of the range leaves of
+/// them.
+fn whole_cents(semitones: f32) -> f32 {
+    (semitones * 100.0).round() / 100.0
 }
 
 /// A choice among the bank's singers.
@@ -161,7 +176,10 @@ mod tests {
     fn the_ids_are_those_that_projects_have() {
         let params = FalsettoParams::new(&Voice::idle());
         let ids: Vec<String> = params.param_map().into_iter().map(|(id, _, _)| id).collect();
-        assert_eq!(ids, ["singer", "second", "blend", "transpose", "mix", "air", "gain", "seed", "bypass"]);
+        assert_eq!(
+            ids,
+            ["singer", "second", "blend", "transpose", "formant", "mix", "air", "gain", "seed", "bypass"]
+        );
         assert_eq!(params.serialize_fields().keys().collect::<Vec<_>>(), ["voice"]);
     }
 }

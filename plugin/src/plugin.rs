@@ -188,12 +188,15 @@ impl ClapPlugin for Falsetto {
                 page.add_param(&self.params.second_singer);
                 page.add_param(&self.params.blend);
                 page.add_param(&self.params.transpose);
+                page.add_param(&self.params.formant);
                 page.add_param(&self.params.mix);
                 page.add_param(&self.params.air);
                 page.add_param(&self.params.gain);
-                page.add_param(&self.params.seed);
             });
-            section.add_page("Output", |page| page.add_param(&self.params.bypass));
+            section.add_page("Output", |page| {
+                page.add_param(&self.params.seed);
+                page.add_param(&self.params.bypass);
+            });
         });
     }
 }

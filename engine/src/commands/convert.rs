@@ -8,7 +8,7 @@ use std::thread;
 
 use falsetto_engine::decode::Gpu;
 use falsetto_engine::files::{Encoding, Sound, find_sounds};
-use falsetto_engine::stream::{Batch, Conversion, Settings, StreamError};
+use falsetto_engine::stream::{Batch, Conversion, MAX_FORMANT_SEMITONES, Settings, StreamError};
 use falsetto_engine::voice::VoiceBank;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
@@ -43,6 +43,9 @@ pub struct Arguments {
     /// told.
     #[arg(long, value_name = "SEMITONES|octave|key", allow_hyphen_values = true, value_parser = Transpose::parse)]
     transpose: Option<Transpose>,
+    /// Semitones by which the singer's formants are moved, -12 to 12: up for a shorter throat.
+    #[arg(long, default_value_t = 0.0, value_name = "SEMITONES", allow_hyphen_values = true, value_parser = formant)]
+    formant: f32,
     /// How much is heard of what lies above the voice's own band, which the take gives: 0 to 1.
     #[arg(long, default_value_t = 1.0, value_parser = share)]
     air: f32,
@@ -76,6 +79,13 @@ fn share(text: &str) -> Result<f32, String> {
     }
 }
 
+fn formant(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.abs() <= MAX_FORMANT_SEMITONES => Ok(value),
+        _ => Err(format!("must be a number from -{MAX_FORMANT_SEMITONES} to {MAX_FORMANT_SEMITONES}")),
+    }
+}
+
 fn blend(text: &str) -> Result<Blend, String> {
     let (singer, part) =
         text.rsplit_once(':').ok_or("must be SINGER:SHARE, for example slt:0.5".to_string())?;
@@ -102,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         singer,
         second_singer,
         blend,
+        formant_semitones: arguments.formant,
         air: arguments.air,
         seed: arguments.seed,
         ..Settings::default()

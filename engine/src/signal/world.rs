@@ -5,6 +5,7 @@
 //!   envelope      CheapTrick: what the throat does, without the harmonics
 //!   aperiodicity  D4C: how much of each band is noise, and its code
 //!     segment, smoothing: what both measure with
+//! formants      moved, of an envelope or of a sound
 //! synthesis     a minimum-phase response for each pulse, filtered noise beneath
 //! fft           transforms with their buffers
 //! ```
@@ -24,6 +25,7 @@ mod analysis;
 mod aperiodicity;
 mod envelope;
 mod fft;
+mod formants;
 mod segment;
 mod smoothing;
 mod synthesis;
@@ -31,6 +33,7 @@ mod synthesis;
 mod tests;
 
 pub use analysis::WorldAnalyzer;
+pub use formants::{FormantShift, stretch_envelope};
 pub use synthesis::WorldSynthesizer;
 
 /// The F0 whose envelope what is unvoiced gets, in Hz: WORLD's, high enough to see nothing but the formants.

@@ -34,6 +34,9 @@ pub const HOST_RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// Furthest transposition, up or down.
 pub const MAX_TRANSPOSE_SEMITONES: f32 = 48.0;
 
+/// Furthest shift of formants, up or down.
+pub const MAX_FORMANT_SEMITONES: f32 = 12.0;
+
 /// What a stream is asked to do, and may be asked anew at any sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
@@ -45,6 +48,8 @@ pub struct Settings {
     pub blend: f32,
     /// How much higher the singer sings than the take, in semitones.
     pub transpose_semitones: f32,
+    /// How much higher the singer's formants lie than his own, in semitones: a shorter throat.
+    pub formant_semitones: f32,
     /// How much is heard of what the model's rate cannot carry, which the take gives: 0 to 1.
     pub air: f32,
     /// Which of all possible performances is given: the key of the decoder's random numbers.
@@ -62,7 +67,15 @@ impl Settings {
 impl Default for Settings {
     /// The first singer, at the take's pitch, with all of its air.
     fn default() -> Self {
-        Self { singer: 0, second_singer: 0, blend: 0.0, transpose_semitones: 0.0, air: 1.0, seed: 0 }
+        Self {
+            singer: 0,
+            second_singer: 0,
+            blend: 0.0,
+            transpose_semitones: 0.0,
+            formant_semitones: 0.0,
+            air: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -100,6 +113,14 @@ pub enum StreamError {
     )]
     Transpose {
         /// The transposition.
+        semitones: f32,
+    },
+    /// The shift of formants is out of range or not a number.
+    #[error(
+        "the shift of formants is {semitones} semitones, must be -{MAX_FORMANT_SEMITONES} to {MAX_FORMANT_SEMITONES}"
+    )]
+    Formant {
+        /// The shift.
         semitones: f32,
     },
     /// A share is out of range or not a number.
@@ -142,6 +163,9 @@ impl Converter {
         }
         if !(-MAX_TRANSPOSE_SEMITONES..=MAX_TRANSPOSE_SEMITONES).contains(&settings.transpose_semitones) {
             return Err(StreamError::Transpose { semitones: settings.transpose_semitones });
+        }
+        if !(-MAX_FORMANT_SEMITONES..=MAX_FORMANT_SEMITONES).contains(&settings.formant_semitones) {
+            return Err(StreamError::Formant { semitones: settings.formant_semitones });
         }
         let model = &bank.card().model;
         let middle: Box<dyn Middle + Send> = match &model.envelope {
@@ -213,6 +237,11 @@ impl Converter {
                 settings.transpose_semitones,
                 -MAX_TRANSPOSE_SEMITONES,
                 MAX_TRANSPOSE_SEMITONES,
+            ),
+            formant_semitones: within(
+                settings.formant_semitones,
+                -MAX_FORMANT_SEMITONES,
+                MAX_FORMANT_SEMITONES,
             ),
             air: within(settings.air, 0.0, 1.0),
             seed: settings.seed,

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_song_is_kept_whole() {
         let files = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5];
-        assert_eq!(uses(&files, Part::Unsplit, 2).as_deref(), Some("tttw-wtttttttttttt"));
+        assert_eq!(uses(&files, Part::Unsplit, 2).as_deref(), Some("tttww-tttttttttttt"));
     }
 
     #[test]

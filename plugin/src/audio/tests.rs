@@ -42,6 +42,7 @@ const FULL: Controls = Controls {
         second_singer: 0,
         blend: 0.0,
         transpose_semitones: 0.0,
+        formant_semitones: 0.0,
         air: 1.0,
         seed: 0,
     },

@@ -48,7 +48,9 @@ fn clap_bounce_is_the_commands_file_with_every_setting() {
     let (rate, singers) = (RATES_HZ[0], singers());
     let mut instance = clap_singing(&singers[1]);
     instance.set_by_name("Second singer", &singers[0]).expect("a second singer");
-    for (name, text) in [("Blend", "25 %"), ("Air", "50 %"), ("Transpose", "-3.5 st"), ("Seed", "7")] {
+    for (name, text) in
+        [("Blend", "25 %"), ("Air", "50 %"), ("Transpose", "-3.5 st"), ("Formant", "1.5 st"), ("Seed", "7")]
+    {
         instance.set_by_name(name, text).expect("the value");
     }
     let played = instance.bounce(&[take(rate)], &Plan::offline(f64::from(rate), 256)).expect("a bounce");
@@ -57,7 +59,8 @@ fn clap_bounce_is_the_commands_file_with_every_setting() {
     let (input, output) = (folder.path().join("in.wav"), folder.path().join("out.wav"));
     write_wav(&input, rate, &[take(rate)]).expect("the take is written");
     let blend = format!("{}:0.25", singers[0]);
-    let settings = ["--blend", &blend, "--air", "0.5", "--transpose", "-3.5", "--seed", "7"];
+    let settings =
+        ["--blend", &blend, "--formant", "1.5", "--air", "0.5", "--transpose", "-3.5", "--seed", "7"];
     let answer = command().convert_with(&input, &singers[1], &settings, &output).expect("the command starts");
     assert!(answer.success, "{}", answer.stderr);
     let (_, wanted) = read_wav(&output).expect("the command wrote a WAV file");

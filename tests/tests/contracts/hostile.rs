@@ -135,6 +135,8 @@ fn settings_that_make_no_sense_are_refused() {
     assert!(refused(&["--blend", "nobody:0.5"]).contains("has no singer `nobody`"));
     assert!(refused(&["--blend", "half"]).contains("SINGER:SHARE"));
     assert!(refused(&["--air", "1.5"]).contains("0 to 1"));
+    assert!(refused(&["--formant", "13"]).contains("-12 to 12"));
+    assert!(refused(&["--formant", "low"]).contains("-12 to 12"));
     assert!(refused(&["--transpose", "up"]).contains("`octave`"));
     assert!(refused(&["--transpose", "60"]).contains("36"));
 }

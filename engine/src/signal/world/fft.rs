@@ -1,5 +1,6 @@
 //! Transforms with their buffers.
 
+use std::f32::consts::TAU;
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
@@ -48,5 +49,27 @@ impl<T: FftNum> Fft<T> {
         let scratch = &mut self.scratch[..self.inverse.get_scratch_len()];
         let done = self.inverse.process_with_scratch(&mut self.bins, &mut self.time, scratch);
         debug_assert!(done.is_ok());
+    }
+}
+
+impl Fft<f32> {
+    /// Makes of `bins`, whose real parts are the logarithm of an amplitude, the minimum-phase spectrum of that amplitude, `early`
+    /// samples before its time: the causal half of the cepstrum, doubled, is the logarithm of that spectrum.
+    pub fn minimum_phase(&mut self, early: f32) {
+        self.inverse();
+        let size = self.time.len();
+        let scale = (size as f32).recip();
+        let (causal, mirrored) = self.time.split_at_mut(size / 2 + 1);
+        causal.iter_mut().enumerate().for_each(|(i, x)| {
+            *x *= if i == 0 || i == size / 2 { scale } else { 2.0 * scale };
+        });
+        mirrored.fill(0.0);
+        self.forward();
+        let turn = TAU * early / size as f32;
+        for (i, bin) in self.bins.iter_mut().enumerate() {
+            let amplitude = bin.re.exp();
+            let (sine, cosine) = (bin.im + turn * i as f32).sin_cos();
+            *bin = Complex::new(amplitude * cosine, amplitude * sine);
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! Sound from frames: a minimum-phase response for each pulse, filtered noise beneath.
 
-use std::f32::consts::TAU;
-
 use realfft::num_complex::Complex;
 
 use super::aperiodicity::decode;
@@ -254,27 +252,12 @@ impl WorldSynthesizer {
         std::mem::swap(&mut self.noise_bins, &mut self.fft.bins);
     }
 
-    /// Writes the minimum-phase spectrum of `log_amplitude`, `early` samples before its time, to `fft.bins`: the causal
-    /// half of the cepstrum, doubled, is the logarithm of that spectrum.
+    /// Writes the minimum-phase spectrum of `log_amplitude`, `early` samples before its time, to `fft.bins`.
     fn minimum_phase(&mut self, early: f32) {
-        let size = self.fft.time.len();
         for (bin, log) in self.fft.bins.iter_mut().zip(&self.log_amplitude) {
             *bin = Complex::new(*log, 0.0);
         }
-        self.fft.inverse();
-        let scale = (size as f32).recip();
-        let (causal, mirrored) = self.fft.time.split_at_mut(size / 2 + 1);
-        causal.iter_mut().enumerate().for_each(|(i, x)| {
-            *x *= if i == 0 || i == size / 2 { scale } else { 2.0 * scale };
-        });
-        mirrored.fill(0.0);
-        self.fft.forward();
-        let turn = TAU * early / size as f32;
-        for (i, bin) in self.fft.bins.iter_mut().enumerate() {
-            let amplitude = bin.re.exp();
-            let (sine, cosine) = (bin.im + turn * i as f32).sin_cos();
-            *bin = Complex::new(amplitude * cosine, amplitude * sine);
-        }
+        self.fft.minimum_phase(early);
     }
 }
 

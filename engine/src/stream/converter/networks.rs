@@ -15,6 +15,7 @@ use crate::signal::equalizer::Equalizer;
 use crate::signal::loudness::mean_square;
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
+use crate::signal::world::FormantShift;
 use crate::stream::Encoder;
 use crate::voice::{EncoderConfig, VoiceBank};
 
@@ -34,6 +35,7 @@ pub(super) struct Networks {
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
     equalizer: Option<Equalizer>,
+    formants: FormantShift,
     settings: Settings,
     /// Which of [`DecoderWeights::of`] sings.
     singing: usize,
@@ -97,6 +99,7 @@ impl Networks {
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
             equalizer: (bands > 0 && lead > 0.0)
                 .then(|| Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead)),
+            formants: FormantShift::new(model.sample_rate_hz, model.hop_samples),
             settings,
             singing: 0,
             embedding: vec![0.0; model.singer_embedding_size].into(),
@@ -179,6 +182,7 @@ impl Middle for Networks {
         if let Some(equalizer) = &mut self.equalizer {
             equalizer.reset();
         }
+        self.formants.reset();
         self.excess = Glide::default();
         self.restraint = Restraint::default();
         self.squeal = SquealGuard::default();
@@ -256,6 +260,7 @@ impl Middle for Networks {
         if let Some(equalizer) = &mut self.equalizer {
             equalizer.process(output, self.decoder.spectrum());
         }
+        self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
             self.restraint.apply(output, frame.loudness, &features.part_squares);
         }

@@ -240,7 +240,7 @@ proptest! {
     ) {
         let input = take(9_000, rate);
         let bank = bank(encoders()[kind].clone());
-        let changes = [(change, Settings { singer: 1, second_singer: 2, blend: 0.25, transpose_semitones: 3.0, air: 0.5, seed: 9 })];
+        let changes = [(change, Settings { singer: 1, second_singer: 2, blend: 0.25, transpose_semitones: 3.0, formant_semitones: 2.0, air: 0.5, seed: 9 })];
         let mut converter = Converter::new(&bank, rate, settings(0.0)).unwrap();
         let whole = convert(&mut converter, &input, &changes, &[input.len()]);
         converter.reset();
@@ -261,6 +261,7 @@ fn a_reset_converter_is_a_new_one() {
             second_singer: 1,
             blend: 0.4,
             transpose_semitones: -5.0,
+            formant_semitones: -2.5,
             air: 0.3,
             seed: 77,
         };
@@ -284,6 +285,7 @@ fn settings_change_the_sound() {
     let plain = with(settings(0.0));
     assert_ne!(plain, with(settings(2.0)));
     assert_ne!(plain, with(Settings { singer: 1, ..settings(0.0) }));
+    assert_ne!(plain, with(Settings { formant_semitones: 1.0, ..settings(0.0) }));
     assert_ne!(plain, with(Settings { seed: 1, ..settings(0.0) }));
 }
 
@@ -461,6 +463,8 @@ fn what_is_out_of_range_is_refused_or_brought_into_it() {
     assert!(refused(48_000, Settings { singer: 3, ..settings(0.0) }).contains("singer 3 in bank `random`"));
     assert!(refused(48_000, Settings { second_singer: 3, ..settings(0.0) }).contains("singer 3 in bank"));
     assert!(refused(48_000, settings(f32::NAN)).contains("NaN"));
+    let too_far = Settings { formant_semitones: -12.5, ..settings(0.0) };
+    assert!(refused(48_000, too_far).contains("formants is -12.5 semitones, must be -12 to 12"));
     assert!(refused(48_000, Settings { blend: 1.1, ..settings(0.0) }).contains("blend is 1.1"));
     assert!(refused(48_000, Settings { air: f32::NAN, ..settings(0.0) }).contains("air is NaN"));
 
@@ -477,6 +481,9 @@ fn what_is_out_of_range_is_refused_or_brought_into_it() {
     assert_eq!(bits(&with(Settings { singer: usize::MAX, ..settings(f32::NAN) })), bits(&with(last)));
     let second = Settings { second_singer: 9, blend: 3.0, air: -1.0, ..settings(0.0) };
     assert_eq!(bits(&with(second)), bits(&with(Settings { air: 0.0, ..last })));
+    let formant = |semitones| with(Settings { formant_semitones: semitones, ..settings(0.0) });
+    assert_eq!(bits(&formant(f32::INFINITY)), bits(&formant(12.0)));
+    assert_eq!(bits(&formant(f32::NAN)), bits(&formant(0.0)));
     assert_eq!(bits(&with(settings(f32::INFINITY))), bits(&with(settings(MAX_TRANSPOSE_SEMITONES))));
 }
 

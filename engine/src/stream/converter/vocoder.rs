@@ -11,7 +11,7 @@ use crate::signal::analysis::Analyzer;
 use crate::signal::f0_map::{F0Map, LogF0};
 use crate::signal::range::PitchRange;
 use crate::signal::shape::{envelope_of, shape_of};
-use crate::signal::world::{WorldAnalyzer, WorldFrame, WorldSynthesizer};
+use crate::signal::world::{WorldAnalyzer, WorldFrame, WorldSynthesizer, stretch_envelope};
 use crate::stream::Encoder;
 use crate::stream::envelope::EnvelopeDecoder;
 use crate::voice::{ENVELOPE_LOWEST_F0_HZ, EnvelopeConfig, LOG_F0, SingerInput, VoiceBank};
@@ -32,6 +32,9 @@ pub(super) struct Vocoder {
     f0_map: Option<F0Map>,
     singer_f0: LogF0,
     pitch_factor: f32,
+    formant_ratio: f32,
+    /// The singer's envelope where its formants are to be moved.
+    unstretched: Box<[f32]>,
     /// Which of `decoders` sings.
     singing: usize,
     embedding: Box<[f32]>,
@@ -77,6 +80,8 @@ impl Vocoder {
             f0_map: envelope.maps_f0.then(F0Map::default),
             singer_f0: LogF0 { mean: 0.0, deviation: 0.0 },
             pitch_factor: 1.0,
+            formant_ratio: 1.0,
+            unstretched: WorldFrame::new(rate, ENVELOPE_LOWEST_F0_HZ).envelope,
             singing: 0,
             embedding: vec![0.0; model.singer_embedding_size].into(),
             stages: vec![
@@ -103,6 +108,7 @@ impl Vocoder {
     fn apply(&mut self, settings: Settings) {
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
+        self.formant_ratio = (settings.formant_semitones / 12.0).exp2();
         self.synthesizer.set_seed(settings.seed);
         self.singing = if self.decoders.len() > 1 { settings.sole_singer() } else { 0 };
         let (first, second) = (settings.singer, settings.second_singer);
@@ -128,6 +134,10 @@ impl Vocoder {
             *shape = sung * scale + mean;
         }
         envelope_of(&self.shape, mean_power, &mut self.frame.envelope);
+        if self.formant_ratio != 1.0 {
+            self.unstretched.copy_from_slice(&self.frame.envelope);
+            stretch_envelope(&self.unstretched, self.formant_ratio, &mut self.frame.envelope);
+        }
     }
 
     /// Sings the frame whose centre lies there in the history.
