@@ -4,16 +4,15 @@ Every take is sung by every singer of the bank, by `falsetto convert`; then othe
 listen to it:
 
     speaker    Resemblyzer: among all singers, how near is the one who was asked for (1 is the nearest); and is the
-               conversion nearer to that singer than the take itself is to its own sound
+               conversion nearer to that singer than to the take, or to other recordings of the take's singer
     melody     swift-f0: correlation and error of F0 against the take, as it was transposed; frames voiced in one alone
     quality    DNSMOS P.835 and P.808, PLCMOS: a conversion's score minus its take's (5 is the best there is)
     phones     pocketsphinx, for takes in English: share of sounding frames in which it hears the take's class of phones;
                two singers with the same words agree in about 0.44, with other words in 0.07
 
-References are clips of the bank's singers, DIR/<singer>/*.wav, as `cargo xtask corpus` writes them (of its parts, those that
-nothing was trained on: test); where a .json beside a
-clip says that its register is not the natural one, it is passed over. All figures are medians but for ranks and shares. The
-sounds and every single figure (opinions.json) lie in target/second-opinion afterwards.
+References are clips of the bank's singers, DIR/<singer>/*.wav, or those in DIR/test of a corpus by `cargo xtask corpus`; where
+a .json beside a clip says that its register is not the natural one, it is passed over. All figures are medians but for ranks
+and shares. The sounds and every single figure (opinions.json) lie in target/second-opinion afterwards.
 """
 
 import argparse
@@ -41,6 +40,7 @@ def arguments():
     parser.add_argument("--falsetto", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--voice", type=Path, help="voice bank; the built-in one if it is not given")
     parser.add_argument("--references", type=Path, required=True, help="folder of DIR/<singer>/*.wav")
+    parser.add_argument("--source-references", type=Path, help="folder of other recordings of the takes' singer")
     parser.add_argument("--transpose", default="octave", help="as of `falsetto convert`")
     parser.add_argument("--english", action="store_true", help="the takes are in English: compare phones as well")
     parser.add_argument("--jobs", type=int, default=2, help="conversions at the same time")
@@ -83,6 +83,17 @@ def reference(folder):
 
 
 @cache
+def source_of(references, take):
+    """What the take's own singer sounds like: the other recordings where there are some, else the take."""
+    if references is None:
+        return speaker.embedding(sound.load(take))
+    clips = [clip for clip in sorted(references.glob("*.wav")) if clip.resolve() != take.resolve()]
+    if not clips:
+        raise SystemExit(f"second-opinion: {references} has no recordings beside {take.name}")
+    return speaker.mean([speaker.embedding(sound.load(clip)) for clip in clips])
+
+
+@cache
 def opinion_of_take(take, english):
     samples = sound.load(take)
     return samples, quality.scores(samples), phones.classes(samples) if english else None
@@ -100,7 +111,7 @@ def opinion(job):
     nearness = {name: float(embedding @ reference(options.references / name)) for name in singers}
     found = {"take": take.stem, "singer": singer}
     found["rank"] = 1 + sum(value > nearness[singer] for value in nearness.values())
-    found["wins"] = nearness[singer] > float(embedding @ speaker.embedding(before))
+    found["wins"] = nearness[singer] > float(embedding @ source_of(options.source_references, take))
     found |= melody.compared(before, after)
     found |= {name: score - scores_before[name] for name, score in quality.scores(after).items()}
     if phones_before is not None:
