@@ -11,7 +11,6 @@
 //! bits       how well a bank predicts a recording, in bits per sample
 //! report     one page with all of it
 //! comparison several banks side by side, with what each takes to run
-//! page       what these pages share
 //! ```
 //!
 //! Everything is judged as mono sound at [`RATE_HZ`]. The F0 is that of the engine's own tracker, on the take as on the
@@ -23,7 +22,6 @@ mod contour;
 mod distance;
 mod level;
 mod melody;
-mod page;
 mod recording;
 mod report;
 mod spectrum;

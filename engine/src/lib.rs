@@ -6,6 +6,7 @@
 //! decode   the cached-activation decoder and the frame networks around it, one numeric specification
 //! stream   sound in, sound out, one hop at a time: Converter (pure) and Hub (the engine thread)
 //! judge    what a conversion is worth: measures and a report                        (feature `judge`)
+//! page     what the pages of judge and training share
 //! model    the networks as candle graphs: used to train and as the reference        (feature `train`)
 //! train    corpus, augmentation, recipes, the training loop, checkpoints            (feature `train`)
 //! ```
@@ -21,6 +22,8 @@ pub mod files;
 pub mod judge;
 #[cfg(feature = "train")]
 pub mod model;
+#[cfg(any(feature = "judge", feature = "train"))]
+mod page;
 pub mod signal;
 pub mod stream;
 #[cfg(feature = "train")]

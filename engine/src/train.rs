@@ -23,7 +23,8 @@
 //! inherit          the weights of a bank as the start of another run
 //! objective        what a step learns from: samples or envelopes
 //! trainer          the loop: step, validate, save, render previews through the real decoder
-//! chart            the loss curve as a picture
+//! curve            what was measured of a run, and its CSV
+//! chart            a page of it, with a panel for each loss
 //! ```
 
 mod adapt;
@@ -35,6 +36,7 @@ mod codebook;
 mod corpus;
 mod cost;
 mod critic;
+mod curve;
 mod emphasis;
 mod error;
 mod inherit;

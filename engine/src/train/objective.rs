@@ -4,9 +4,9 @@ mod envelopes;
 mod samples;
 
 use super::backtranslation::SungByBlends;
-use super::chart::Point;
 use super::checkpoint::Checkpoint;
 use super::corpus::Corpus;
+use super::curve::Point;
 use super::error::TrainError;
 use super::optimizer::Adam;
 use super::recipe::Recipe;

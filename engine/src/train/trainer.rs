@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::backtranslation::SungByBlends;
 use super::batch::{other_singer, samples_per_step};
-use super::chart::{self, CSV_HEADER, Point};
+use super::chart;
 use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
-use super::corpus::Corpus;
+use super::corpus::{Clip, Corpus};
 use super::cost::{self, Spent, TrainingCost};
+use super::curve::{CSV_HEADER, Point};
 use super::emphasis::Emphasis;
 use super::error::TrainError;
 use super::inherit::inherit;
@@ -92,7 +93,7 @@ impl<'a> Trainer<'a> {
         if let Some(name) = recipe.card.home_f0_hz.keys().find(|name| !corpus.singers.contains(name)) {
             return Err(TrainError::UnknownSinger { name: name.clone(), known: corpus.singers.join(", ") });
         }
-        std::fs::create_dir_all(folder.join("previews"))
+        std::fs::create_dir_all(folder.join(PREVIEWS))
             .map_err(|source| TrainError::Output { path: folder.into(), source })?;
         let singers = corpus.singers.len();
         let seed = recipe.training.seed;
@@ -312,30 +313,37 @@ impl<'a> Trainer<'a> {
         let path = self.folder.join("curve.csv");
         let text = format!("{CSV_HEADER}\n{}\n", lines.join("\n"));
         write_atomically(&path, text.as_bytes()).map_err(|source| TrainError::Output { path, source })?;
-        let path = self.folder.join("curve.png");
-        if let Err(error) = chart::draw(&path, &self.points) {
-            // The figures are in the CSV; a picture is not worth a run.
-            tracing::warn!("cannot draw {}: {error}", path.display());
-        }
-        Ok(())
+        let previews: Vec<String> = self
+            .previews()
+            .map(|(clip, target)| format!("{PREVIEWS}/{}", self.preview_name(clip, target)))
+            .collect();
+        let page = chart::page(&self.recipe.card.name, self.recipe.training.steps, &self.points, &previews);
+        let path = self.folder.join("curve.html");
+        write_atomically(&path, page.as_bytes()).map_err(|source| TrainError::Output { path, source })
     }
 
-    /// The first validation clip of each singer, sung by that singer and by the next, through the real decoder.
+    /// The first validation clip of each singer, sung by that singer and by the next.
+    fn previews(&self) -> impl Iterator<Item = (&Clip, usize)> {
+        let singers = self.corpus.singers.len();
+        let targets = move |clip: &Clip| [clip.singer, other_singer(clip.singer, singers)];
+        self.corpus.preview_clips().flat_map(move |clip| targets(clip).map(|target| (clip, target)))
+    }
+
+    fn preview_name(&self, clip: &Clip, target: usize) -> String {
+        format!("{}_as_{}.wav", self.corpus.singers[clip.singer], self.corpus.singers[target])
+    }
+
+    /// Sings the previews through the real decoder, until it is to stop.
     fn render_previews(&self, bank: &Arc<VoiceBank>, stop: &AtomicBool) -> Result<(), TrainError> {
         let rate_hz = self.recipe.model.sample_rate_hz;
-        let singers = self.corpus.singers.len();
-        for clip in self.corpus.preview_clips() {
-            for target in [clip.singer, other_singer(clip.singer, singers)] {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                let settings = Settings { singer: target, ..Settings::default() };
-                let sung = convert(bank, rate_hz, settings, &clip.waveform)?;
-                let name =
-                    format!("{}_as_{}.wav", self.corpus.singers[clip.singer], self.corpus.singers[target]);
-                let sound = Sound { rate_hz, channels: vec![sung], encoding: Encoding::Integer(16) };
-                sound.write_wav(&self.folder.join("previews").join(name))?;
+        for (clip, target) in self.previews() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
             }
+            let settings = Settings { singer: target, ..Settings::default() };
+            let sung = convert(bank, rate_hz, settings, &clip.waveform)?;
+            let sound = Sound { rate_hz, channels: vec![sung], encoding: Encoding::Integer(16) };
+            sound.write_wav(&self.folder.join(PREVIEWS).join(self.preview_name(clip, target)))?;
         }
         Ok(())
     }
@@ -400,6 +408,7 @@ impl<'a> Trainer<'a> {
 }
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
+const PREVIEWS: &str = "previews";
 
 /// What two runs must share to be one: the model, the seed and the singers. Schedules may be changed in between.
 fn run_identity(recipe: &Recipe, corpus: &Corpus) -> String {

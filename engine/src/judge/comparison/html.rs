@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Candidate, Comparison, Heard};
-use crate::judge::page::{END, begin, escape, figure, per_cent};
+use crate::page::{END, begin, escape, figure, per_cent};
 
 /// Which end of a column is the better one, if one is.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Conversion, Report};
 use crate::judge::contour::FRAMES_PER_SECOND;
-use crate::judge::page::{END, begin, escape, figure, per_cent};
+use crate::page::{END, begin, escape, figure, per_cent};
 
 const WIDTH: f32 = 900.0;
 const HEIGHT: f32 = 110.0;

@@ -1,4 +1,4 @@
-//! What the judge's pages share: nothing from elsewhere, sounds lie beside them.
+//! What pages share: nothing from elsewhere, sounds lie beside them.
 
 const STYLE: &str = "\
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -14,10 +14,10 @@ article span { display: inline-block; margin: .3rem 1rem .3rem 0; }
 small, .legend { color: #666; }";
 
 /// End of a page.
-pub(super) const END: &str = "</body></html>\n";
+pub(crate) const END: &str = "</body></html>\n";
 
 /// A page up to its heading; both are plain text.
-pub(super) fn begin(title: &str, heading: &str) -> String {
+pub(crate) fn begin(title: &str, heading: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n\
          <style>\n{STYLE}\n</style></head><body>\n<h1>{}</h1>\n",
@@ -27,17 +27,17 @@ pub(super) fn begin(title: &str, heading: &str) -> String {
 }
 
 /// A figure with so many digits after the point, or a dash.
-pub(super) fn figure(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn figure(value: Option<f64>, digits: usize) -> String {
     value.map_or("–".into(), |value| format!("{value:.digits$}"))
 }
 
 /// A share, or a dash.
-pub(super) fn per_cent(value: Option<f64>) -> String {
+pub(crate) fn per_cent(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{:.1} %", 100.0 * value))
 }
 
 /// Text as HTML shows it, in attributes as well.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::new(), |mut escaped, letter| {
         match letter {
             '&' => escaped += "&amp;",
