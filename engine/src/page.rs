@@ -36,6 +36,18 @@ pub(crate) fn per_cent(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{:.1} %", 100.0 * value))
 }
 
+/// The address of a file beside the page, given by its path with slashes.
+pub(crate) fn address(path: &str) -> String {
+    path.bytes().fold(String::new(), |mut address, byte| {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'~' => address.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => address.push(byte.into()),
+            byte => address += &format!("%{byte:02X}"),
+        }
+        address
+    })
+}
+
 /// Text as HTML shows it, in attributes as well.
 pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::new(), |mut escaped, letter| {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::curve::Point;
-use crate::page::{END, begin, escape};
+use crate::page::{END, address, begin, escape};
 
 const WIDTH: f32 = 420.0;
 const HEIGHT: f32 = 150.0;
@@ -72,8 +72,9 @@ pub(crate) fn page(name: &str, steps: u64, points: &[Point], previews: &[String]
     for preview in previews {
         let _ = writeln!(
             page,
-            "<article><span>{0}</span><audio controls preload=\"none\" src=\"{0}\"></audio></article>",
-            escape(preview)
+            "<article><span>{}</span><audio controls preload=\"none\" src=\"{}\"></audio></article>",
+            escape(preview),
+            address(preview)
         );
     }
     page + LOAD_ANEW + END
@@ -149,14 +150,14 @@ mod tests {
 
     #[test]
     fn what_a_run_has_is_shown_and_what_it_has_not_is_left_out() {
-        let page = page("a <run>", 400, &points(), &["previews/a_as_b.wav".into()]);
+        let page = page("a <run>", 400, &points(), &["previews/a#1_as_b.wav".into()]);
         assert!(page.contains("a &lt;run&gt;: step 200 of 400"));
         assert_eq!(page.matches("<svg").count(), 3);
         for title in ["held out", "guessed from the latent", "in a second"] {
             assert!(page.contains(title), "{title}");
         }
         assert!(!page.contains("codes in even use"));
-        assert!(page.contains("src=\"previews/a_as_b.wav\""));
+        assert!(page.contains("src=\"previews/a%231_as_b.wav\""));
     }
 
     #[test]

@@ -45,7 +45,14 @@ impl Layout {
             let mut layout = Self::of_singers(&train)?;
             let watched = Self::of_singers(&validation)?;
             layout.left_out.extend(watched.left_out);
-            layout.validation = watched.singers;
+            let (watched, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                watched.singers.into_iter().partition(|(name, _)| layout.singers.contains_key(name));
+            layout.validation = watched;
+            layout.left_out.extend(
+                unknown
+                    .into_keys()
+                    .map(|name| (validation.join(name), "its singer is not trained on".into())),
+            );
             if test.is_dir() {
                 layout.left_out.push((test, "it is kept for `falsetto judge`".into()));
             }
@@ -182,6 +189,10 @@ mod tests {
         let validation = Layout::find(folder.path()).unwrap().validation;
         assert_eq!(validation["ann"], [folder.path().join("validation/ann/2.wav")]);
         assert_eq!(validation.len(), 1);
+
+        let stranger = ["train/ann/1.wav", "validation/ann/2.wav", "validation/eve/1.wav"];
+        assert_eq!(layout(&stranger), wanted(&[("ann", 1), ("left out", 1)]));
+
         assert_eq!(test_part(folder.path()), folder.path().join("test"));
 
         // A singer may be called so.

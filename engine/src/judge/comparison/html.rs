@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Candidate, Comparison, Heard};
-use crate::page::{END, begin, escape, figure, per_cent};
+use crate::page::{END, address, begin, escape, figure, per_cent};
 
 /// Which end of a column is the better one, if one is.
 #[derive(Clone, Copy)]
@@ -215,7 +215,7 @@ fn sounds(page: &mut String, banks: &[Candidate], heard: &Heard) {
             page,
             "<span><small>{}</small><br><audio controls preload=\"none\" src=\"{}\"></audio></span>",
             escape(name),
-            escape(sound)
+            address(sound)
         );
     }
     *page += "</article>\n";

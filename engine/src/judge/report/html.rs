@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Conversion, Report};
 use crate::judge::contour::FRAMES_PER_SECOND;
-use crate::page::{END, begin, escape, figure, per_cent};
+use crate::page::{END, address, begin, escape, figure, per_cent};
 
 const WIDTH: f32 = 900.0;
 const HEIGHT: f32 = 110.0;
@@ -118,8 +118,8 @@ fn conversion(page: &mut String, pair: &Conversion) {
         escape(&pair.take),
         escape(&pair.singer),
         pair.transpose_semitones,
-        escape(&pair.take_sound),
-        escape(&pair.output_sound),
+        address(&pair.take_sound),
+        address(&pair.output_sound),
         picture(&pair.contours),
         figure(melody.f0_correlation, 3),
         figure(melody.f0_rmse_cents, 0),
