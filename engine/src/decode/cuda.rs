@@ -5,6 +5,7 @@
 //! weights   a bank's decoder as one row of words; layout: the structures in it
 //! launch    one hop of any number of streams
 //! driver    a device's memory and launches: CUDA's, or in tests an emulator on the processor
+//! watched   a device that is given up once it does not answer
 //! kernels   decoder.cu and its headers; decoder.ptx, which is made of them; emulator.cpp
 //! ```
 //!
@@ -22,10 +23,14 @@ mod layout;
 mod plan;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "cuda", test))]
+mod watched;
 mod weights;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+#[cfg(any(feature = "cuda", test))]
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -34,6 +39,8 @@ use super::weights::DecoderWeights;
 use driver::{Driver, DriverError, Facts, Memory};
 use launch::Placed;
 pub(super) use launch::{Streaming, sing};
+#[cfg(any(feature = "cuda", test))]
+use watched::Watched;
 
 /// Why a GPU does not sing.
 #[derive(Debug, Error)]
@@ -70,6 +77,10 @@ pub enum GpuError {
     Driver(#[from] DriverError),
 }
 
+/// How long a device may take over what was launched together: a folder of takes on a slow card takes a tenth.
+#[cfg(any(feature = "cuda", test))]
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// One GPU, for any number of streams of any banks.
 pub struct Gpu {
     driver: Arc<dyn Driver>,
@@ -91,7 +102,7 @@ impl Gpu {
     /// [`GpuError`] where there is none that can run the kernel.
     #[cfg(feature = "cuda")]
     pub fn open() -> Result<Arc<Self>, GpuError> {
-        Ok(Self::with_driver(Arc::new(cudarc_driver::CudarcDriver::open()?)))
+        Ok(Self::with_driver(Watched::new(cudarc_driver::CudarcDriver::open()?, PATIENCE)))
     }
 
     /// The first CUDA device.
@@ -103,8 +114,12 @@ impl Gpu {
         Err(GpuError::NotBuilt)
     }
 
-    fn with_driver(driver: Arc<dyn Driver>) -> Arc<Self> {
-        Arc::new(Self { driver, placed: Mutex::default(), has_failed: AtomicBool::new(false) })
+    fn with_driver(driver: impl Driver + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            driver: Arc::new(driver),
+            placed: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+        })
     }
 
     /// Whether it ever failed while it sang, so that the processor went on with a silent past: then not all that was sung
@@ -141,7 +156,7 @@ impl Gpu {
 #[cfg(test)]
 pub(crate) fn emulated_gpu() -> Arc<Gpu> {
     let limits = plan::Limits { chip_words: 40_000, most_blocks: 2, most_threads: 64, clusters: true };
-    Gpu::with_driver(Arc::new(emulator::Emulator::new(limits, 2)))
+    Gpu::with_driver(Watched::new(emulator::Emulator::new(limits, 2), PATIENCE))
 }
 
 /// Zeroed memory of a device.

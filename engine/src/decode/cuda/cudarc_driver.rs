@@ -240,6 +240,16 @@ impl Driver for CudarcDriver {
         unsafe { result::memcpy_dtoh_sync(words, address) }.map_err(failed(doing))
     }
 
+    fn is_done(&self) -> Result<bool, DriverError> {
+        let doing = "sing a hop";
+        self.bound(doing)?;
+        // SAFETY: the context is bound, and the stream is its default one, which all calls here use.
+        match unsafe { sys::cuStreamQuery(std::ptr::null_mut()) } {
+            sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            answer => answer.result().map(|()| true).map_err(failed(doing)),
+        }
+    }
+
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DriverError> {
         let doing = "launch the kernel";
         self.bound(doing)?;

@@ -79,6 +79,8 @@ pub(super) trait Driver: Send + Sync {
     /// # Safety
     /// As for [`Driver::clear`].
     unsafe fn read(&self, address: u64, words: &mut [u32]) -> Result<(), DriverError>;
+    /// Whether all that was launched is done.
+    fn is_done(&self) -> Result<bool, DriverError>;
     /// Runs the kernel.
     ///
     /// # Safety

@@ -19,6 +19,8 @@ pub(super) struct Emulator {
     blocks: usize,
     /// After so many launches it fails.
     launches: AtomicUsize,
+    /// After so many times it never again says that what was launched is done.
+    answers: AtomicUsize,
     library: Arc<Library>,
 }
 
@@ -84,12 +86,19 @@ impl Emulator {
             blocks,
             library,
             launches: usize::MAX.into(),
+            answers: usize::MAX.into(),
         }
     }
 
     /// Fails after so many launches.
     pub(super) fn failing_after(mut self, launches: usize) -> Self {
         self.launches = launches.into();
+        self
+    }
+
+    /// Hangs after so many reads.
+    pub(super) fn hanging_after(mut self, reads: usize) -> Self {
+        self.answers = reads.into();
         self
     }
 
@@ -142,6 +151,10 @@ impl Driver for Emulator {
         // SAFETY: as in `write`.
         unsafe { std::ptr::copy_nonoverlapping(address as *const u32, words.as_mut_ptr(), words.len()) };
         Ok(())
+    }
+
+    fn is_done(&self) -> Result<bool, DriverError> {
+        Ok(self.answers.fetch_update(Relaxed, Relaxed, |answers| answers.checked_sub(1)).is_ok())
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DriverError> {

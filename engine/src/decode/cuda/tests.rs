@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::emulator::{Emulator, compile, compile_emulator, sources};
 use super::layout::{Layer, Model, Share, Stream};
 use super::plan::Limits;
+use super::watched::Watched;
 use super::{Gpu, GpuError};
 use crate::decode::tests::{Frame, SIZES, Size, pack_in, random_tensors};
 use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask, decode_hops};
@@ -16,7 +18,7 @@ use crate::voice::{Arithmetic, Sampling};
 const LARGE: Limits = Limits { chip_words: 1 << 20, most_blocks: 1, most_threads: 64, clusters: false };
 
 fn gpu(limits: Limits, blocks: usize) -> Arc<Gpu> {
-    Gpu::with_driver(Arc::new(Emulator::new(limits, blocks)))
+    Gpu::with_driver(Emulator::new(limits, blocks))
 }
 
 /// What each stream sings on its place; the streams begin one hop after another and all sing together.
@@ -138,10 +140,25 @@ fn reset_forget_and_another_network_are_heard_as_on_the_processor() {
 /// What is left is what the processor sings after having forgotten its past.
 #[test]
 fn a_gpu_that_fails_is_replaced_by_the_processor() {
+    replaced_after_two_hops(Gpu::with_driver(Emulator::new(LARGE, 2).failing_after(2)));
+}
+
+#[test]
+fn a_gpu_that_hangs_is_given_up_for_good() {
+    let hanging = Watched::new(Emulator::new(LARGE, 2).hanging_after(2), Duration::from_millis(30));
+    let hanging = Gpu::with_driver(hanging);
+    replaced_after_two_hops(Arc::clone(&hanging));
+    // Nobody waits for it again.
+    let config = SIZES[1].config();
+    let weights = pack_in(Arithmetic::Int8, &config, &random_tensors(&config));
+    let refused = Decoder::new(weights, Sampling::default()).sing_on(&hanging).unwrap_err();
+    assert!(refused.to_string().contains("has not answered for 30ms"), "{refused}");
+}
+
+fn replaced_after_two_hops(failing: Arc<Gpu>) {
     let size = &SIZES[1];
     let config = size.config();
     let weights = pack_in(Arithmetic::Int8, &config, &random_tensors(&config));
-    let failing = Gpu::with_driver(Arc::new(Emulator::new(LARGE, 2).failing_after(2)));
     let mut decoders = [(); 2].map(|()| on_gpu(&failing, &weights));
     let mut wanted = [(); 2].map(|()| Decoder::new(Arc::clone(&weights), Sampling::default()));
     for hop in 0..4 {
@@ -194,7 +211,7 @@ fn threads_sing() {
     for (most_blocks, chip_words) in [(1, 1 << 20), (2, 2_500)] {
         let limits = Limits { chip_words, most_blocks, most_threads: 64, clusters };
         let emulator = Emulator::of_file(&file, limits, 2);
-        assert_equal(&SIZES[4], &Gpu::with_driver(Arc::new(emulator)), 2, 2);
+        assert_equal(&SIZES[4], &Gpu::with_driver(emulator), 2, 2);
     }
 }
 
