@@ -5,12 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use falsetto_engine::stream::{Converter, LatencyParts, Settings};
-use falsetto_engine::train::Recipe;
+use falsetto_engine::train::{Recipe, Setting};
 use falsetto_engine::voice::VoiceBank;
 
 fn recipe(name: &str) -> Recipe {
+    recipe_with(name, &[])
+}
+
+fn recipe_with(name: &str, settings: &[&str]) -> Recipe {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
-    Recipe::load(&assets.join("recipes").join(name)).expect("a recipe")
+    let settings: Vec<Setting> = settings.iter().map(|setting| setting.parse().expect("a setting")).collect();
+    Recipe::load_with(&assets.join("recipes").join(name), &settings).expect("a recipe")
 }
 
 /// Reported latency at 48 kHz; the contracts' tests measure it to be true for any bank.
@@ -22,6 +27,22 @@ fn a_singer_hears_herself_within_forty_milliseconds() {
         let total = LatencyParts::new(converter.latency_samples(), 48_000, block).total_samples();
         assert!(total <= 40 * 48, "{total} samples in blocks of {block}");
     }
+}
+
+/// The rate is a value of the recipe: at 24 kHz, with hops of as many milliseconds, it is heard as soon and sings up to 12 kHz.
+#[test]
+fn the_live_recipe_has_a_form_of_24_khz() {
+    let settings = ["model.sample_rate_hz=24000", "model.hop_samples=240"];
+    let bank = Arc::new(VoiceBank::random(recipe_with("live.toml", &settings).model, 2, 1).expect("a bank"));
+    let mut converter = Converter::new(&bank, 48_000, Settings::default()).expect("a converter");
+    let latency = LatencyParts::new(converter.latency_samples(), 48_000, 64).total_samples();
+    assert!(latency <= 40 * 48, "{latency} samples");
+    let take: Vec<f32> =
+        (0..48_000).map(|n| 0.4 * (1.0 - 2.0 * (n as f32 * 180.0 / 48_000.0).fract())).collect();
+    let mut sung = vec![0.0; take.len()];
+    converter.process(&take, &mut sung);
+    assert!(sung.iter().all(|sample| sample.is_finite()));
+    assert!(sung[converter.latency_samples()..].iter().any(|sample| sample.abs() > 1e-3));
 }
 
 /// The bank that is built in is what the recipe says, so that training can go on from it.
