@@ -27,11 +27,13 @@ pub(crate) fn begin(title: &str, heading: &str) -> String {
 }
 
 /// A figure with so many digits after the point, or a dash.
+#[cfg(feature = "judge")]
 pub(crate) fn figure(value: Option<f64>, digits: usize) -> String {
     value.map_or("–".into(), |value| format!("{value:.digits$}"))
 }
 
 /// A share, or a dash.
+#[cfg(feature = "judge")]
 pub(crate) fn per_cent(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{:.1} %", 100.0 * value))
 }

@@ -67,7 +67,7 @@ const RUNS: [Run; 20] = [
     learns("no-period-taps", &["model.condition.period_taps=0"]),
     learns("no-prior", &["model.decoder.prior="]),
     learns("prior-of-taps", &["model.decoder.prior.harmonics=0"]),
-    learns("prior-of-harmonics", &["model.decoder.prior.taps=0"]),
+    learns("prior-of-harmonics", &["model.decoder.prior.taps=1"]),
     learns("no-pre-emphasis", &["model.pre_emphasis=0.0"]),
     learns(
         "no-noise-in-the-past",
@@ -96,9 +96,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let train = |run: &Run| train(run, &data, &folder, arguments.steps);
     in_parallel(&alone, arguments.jobs, &train)?;
     in_parallel(&alike, arguments.jobs, &|run| {
-        for file in ["checkpoint.safetensors", "cost.json"] {
-            let from = folder.join(WHOLE).join(file);
-            replace(&from, &folder.join(run.name).join(file))?;
+        let checkpoint = |name| folder.join(name).join("checkpoint.safetensors");
+        if steps_of(&folder.join(run.name)) != Some(arguments.steps) {
+            replace(&checkpoint(WHOLE), &checkpoint(run.name))?;
         }
         train(run)
     })?;
@@ -113,9 +113,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Trains one bank, or goes on with it where it was stopped.
+/// Trains one bank, goes on with it where it was stopped, or leaves it as it is if it is done.
 fn train(run: &Run, data: &Path, folder: &Path, steps: u64) -> Result<()> {
     let out = folder.join(run.name);
+    if steps_of(&out) == Some(steps) {
+        return Ok(());
+    }
     make_folder(&out)?;
     let mut command = Command::new(release_program("falsetto"));
     command.arg("train").arg(root().join("assets/recipes/live.toml"));
@@ -128,6 +131,12 @@ fn train(run: &Run, data: &Path, folder: &Path, steps: u64) -> Result<()> {
     }
     command.env("RAYON_NUM_THREADS", "1");
     answer(&mut command).map(drop)
+}
+
+/// How many steps led to the bank of a run.
+fn steps_of(folder: &Path) -> Option<u64> {
+    let cost: Value = serde_json::from_str(&fs::read_to_string(folder.join("cost.json")).ok()?).ok()?;
+    cost["steps"].as_u64()
 }
 
 /// Does something with each run, `jobs` at a time; the first error ends it.
