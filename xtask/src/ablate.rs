@@ -96,9 +96,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let train = |run: &Run| train(run, &data, &folder, arguments.steps);
     in_parallel(&alone, arguments.jobs, &train)?;
     in_parallel(&alike, arguments.jobs, &|run| {
-        let checkpoint = |name| folder.join(name).join("checkpoint.safetensors");
-        if steps_of(&folder.join(run.name)) != Some(arguments.steps) {
-            replace(&checkpoint(WHOLE), &checkpoint(run.name))?;
+        let (from, to) = (folder.join(WHOLE), folder.join(run.name));
+        if steps_of(&to) != Some(arguments.steps) {
+            for file in ["checkpoint.safetensors", "curve.csv"] {
+                replace(&from.join(file), &to.join(file))?;
+            }
         }
         train(run)
     })?;
