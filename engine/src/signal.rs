@@ -5,6 +5,7 @@
 //! emphasis   the first-order filters around them
 //! comb       takes out noise between the harmonics
 //! equalizer  leads what is sung to the spectrum that it should have
+//! gliding_filter  a filter whose response changes from hop to hop, the equalizer's and the formants'
 //! low_cut    takes out what lies below the fundamental
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
@@ -26,6 +27,7 @@ pub mod emphasis;
 pub mod equalizer;
 pub mod f0;
 pub mod f0_map;
+mod gliding_filter;
 pub mod loudness;
 pub mod low_cut;
 pub mod mel;

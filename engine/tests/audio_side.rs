@@ -6,15 +6,7 @@ use std::sync::Arc;
 
 use falsetto_engine::stream::{Hub, Settings, StreamConfig, Worker};
 
-const PLAIN: Settings = Settings {
-    singer: 0,
-    second_singer: 0,
-    blend: 0.0,
-    transpose_semitones: 0.0,
-    formant_semitones: 0.0,
-    air: 0.0,
-    seed: 0,
-};
+const PLAIN: Settings = Settings { air: 0.0, ..Settings::FIRST_SINGER };
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };

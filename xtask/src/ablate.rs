@@ -1,4 +1,5 @@
-//! `cargo xtask ablate`: what each part of `live.toml` is worth, by leaving it out.
+//! `cargo xtask ablate`: what each part of `live.toml` is worth, by leaving it out. Runs lie in `target/train/ablation`, and those
+//! that are done are kept: after a change of the recipe or the corpus, remove it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use crate::error::{ChoreError, Result};
@@ -25,8 +27,8 @@ pub struct Arguments {
     /// Runs at the same time, each on one core.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// These runs alone, separated by commas [default: all].
-    #[arg(long, value_delimiter = ',')]
+    /// These runs alone, separated by commas [default: all]; `whole` beside those that go on from it.
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(RUNS.map(|run| run.name)))]
     only: Vec<String>,
 }
 
@@ -90,7 +92,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     run_command(cargo().args(["build", "--release", "--package", "falsetto-engine", "--bin", "falsetto"]))?;
     let data = arguments.data.clone().unwrap_or_else(|| target().join("small"));
     let folder = target().join("train/ablation");
-    let asked = |run: &&Run| arguments.only.is_empty() || arguments.only.iter().any(|name| name == run.name);
+    let named = |run: &Run| arguments.only.is_empty() || arguments.only.iter().any(|name| name == run.name);
+    let goes_on = RUNS.iter().any(|run| run.learns_alike && named(run));
+    let asked = |run: &&Run| named(run) || (goes_on && run.name == WHOLE);
     let runs: Vec<&Run> = RUNS.iter().filter(asked).collect();
     let (alike, alone): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.learns_alike);
     let train = |run: &Run| train(run, &data, &folder, arguments.steps);

@@ -77,7 +77,7 @@ pub enum GpuError {
     Driver(#[from] DriverError),
 }
 
-/// How long a device may take over what was launched together: a folder of takes on a slow card takes a tenth.
+/// How long a device may take over what was launched together, which is one hop of each stream.
 #[cfg(any(feature = "cuda", test))]
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use super::gliding_filter::GlidingFilter;
 use super::mel::MelBank;
 
 /// What the mean of what is missing keeps from hop to hop, `exp(-1/3)`: it reaches back three of them.
@@ -46,11 +47,7 @@ pub struct Equalizer {
     cepstrum_of: Vec<Vec<f32>>,
     /// `c[0]`, then `n c[n]`.
     cepstrum: Vec<f32>,
-    /// The response at the end of the last hop, and at the end of this one; newest tap last.
-    before: Vec<f32>,
-    now: Vec<f32>,
-    /// `taps - 1` samples of input, then the hop that is worked on.
-    past: Vec<f32>,
+    filter: GlidingFilter,
 }
 
 impl Equalizer {
@@ -68,8 +65,6 @@ impl Equalizer {
                 (centres_hz[high] - centres_hz[low]) / (high - low).max(1) as f32
             })
             .collect();
-        let mut now = vec![0.0; taps];
-        now[taps - 1] = 1.0;
         Self {
             cepstrum_of: folded_cepstrum(sample_rate_hz, centres_hz, taps),
             widths,
@@ -83,23 +78,17 @@ impl Equalizer {
             weight: 0.0,
             gains: vec![0.0; bands],
             cepstrum: vec![0.0; taps],
-            before: now.clone(),
-            now,
-            past: vec![0.0; taps - 1 + hop_samples],
+            filter: GlidingFilter::new(taps, hop_samples),
         }
     }
 
     /// Back to the start of a stream.
     pub fn reset(&mut self) {
-        for values in
-            [&mut self.heard, &mut self.expected_before, &mut self.missing, &mut self.past, &mut self.now]
-        {
+        for values in [&mut self.heard, &mut self.expected_before, &mut self.missing] {
             values.fill(0.0);
         }
         self.weight = 0.0;
-        if let Some(tap) = self.now.last_mut() {
-            *tap = 1.0;
-        }
+        self.filter.reset();
     }
 
     /// Filters a hop in place. `expected`, `[bands]`, is its log-mel frame as it should be, without level.
@@ -116,16 +105,7 @@ impl Equalizer {
         self.learn(expected, square);
         self.set_gains();
         self.set_response();
-
-        let history = self.now.len() - 1;
-        let step = 1.0 / hop.len() as f32;
-        self.past[history..][..hop.len()].copy_from_slice(hop);
-        for (index, sample) in hop.iter_mut().enumerate() {
-            let window = &self.past[index..][..=history];
-            let (before, now) = (super::dot(&self.before, window), super::dot(&self.now, window));
-            *sample = before + (now - before) * ((index + 1) as f32 * step);
-        }
-        self.past.copy_within(hop.len().., 0);
+        self.filter.process(hop);
     }
 
     /// Takes in what is missing from the window.
@@ -165,15 +145,15 @@ impl Equalizer {
 
     /// The taps of least phase that have the gains.
     fn set_response(&mut self) {
-        std::mem::swap(&mut self.before, &mut self.now);
         for (value, of) in self.cepstrum.iter_mut().zip(&self.cepstrum_of) {
             *value = super::dot(of, &self.gains);
         }
-        let taps = self.now.len();
+        let response = self.filter.next_response();
+        let taps = response.len();
         // Newest tap last: `h[n]` stands at `taps - 1 - n`, so `h[n - 1]` to `h[0]` follow it.
-        self.now[taps - 1] = self.cepstrum[0].exp();
+        response[taps - 1] = self.cepstrum[0].exp();
         for n in 1..taps {
-            let (rest, known) = self.now.split_at_mut(taps - n);
+            let (rest, known) = response.split_at_mut(taps - n);
             rest[taps - 1 - n] = super::dot(&self.cepstrum[1..=n], known) / n as f32;
         }
     }
@@ -283,15 +263,16 @@ mod tests {
         for (band, &centre_hz) in centres_hz.iter().enumerate().take(BANDS - 1).skip(10) {
             let angle = std::f64::consts::TAU * f64::from(centre_hz) / f64::from(RATE_HZ);
             let (mut re, mut im) = (0.0, 0.0);
-            for (n, tap) in equalizer.now.iter().rev().enumerate() {
+            for (n, tap) in equalizer.filter.response().iter().rev().enumerate() {
                 re += f64::from(*tap) * (angle * n as f64).cos();
                 im += f64::from(*tap) * (angle * n as f64).sin();
             }
             let (found, wanted) = ((re * re + im * im).ln(), f64::from(equalizer.gains[band]));
             assert!((found - wanted).abs() < 0.1, "band {band}: {found} for {wanted}");
         }
-        let start = power(&equalizer.now[equalizer.now.len() - 16..]);
-        assert!(start > 0.98 * power(&equalizer.now), "{start}");
+        let response = equalizer.filter.response();
+        let start = power(&response[response.len() - 16..]);
+        assert!(start > 0.98 * power(response), "{start}");
     }
 
     #[test]

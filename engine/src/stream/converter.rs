@@ -57,6 +57,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The first singer, at the take's pitch, with all of its air.
+    pub const FIRST_SINGER: Self = Self {
+        singer: 0,
+        second_singer: 0,
+        blend: 0.0,
+        transpose_semitones: 0.0,
+        formant_semitones: 0.0,
+        air: 1.0,
+        seed: 0,
+    };
+
     /// Who sings where singers have decoders of their own: two of those cannot be blended, the one with the greater share
     /// sings.
     fn sole_singer(&self) -> usize {
@@ -65,17 +76,8 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// The first singer, at the take's pitch, with all of its air.
     fn default() -> Self {
-        Self {
-            singer: 0,
-            second_singer: 0,
-            blend: 0.0,
-            transpose_semitones: 0.0,
-            formant_semitones: 0.0,
-            air: 1.0,
-            seed: 0,
-        }
+        Self::FIRST_SINGER
     }
 }
 

@@ -37,25 +37,25 @@ const GREY: &str = "#999";
 const PANELS: [Panel; 10] = [
     Panel {
         title: "bits, in training (grey) and held out (blue)",
-        lines: &[line(GREY, |point| point.train_bits), line(BLUE, |point| point.validation_bits)],
+        lines: &[line(GREY, |point| point.train.bits), line(BLUE, |point| point.validation_bits)],
     },
     Panel { title: "bits that F0 a tritone off costs", lines: &[line(BLUE, |point| point.tritone_bits)] },
     Panel { title: "bits that another singer costs", lines: &[line(BLUE, |point| point.wrong_singer_bits)] },
     Panel {
         title: "share of singers guessed from the latent",
-        lines: &[line(BLUE, |point| point.confusion_accuracy)],
+        lines: &[line(BLUE, |point| point.train.confusion_accuracy)],
     },
     Panel {
         title: "pitch guessed from the latent, square octaves off",
-        lines: &[line(BLUE, |point| point.pitch_error)],
+        lines: &[line(BLUE, |point| point.train.pitch_error)],
     },
     Panel {
         title: "expected spectrum, half nepers off",
-        lines: &[line(BLUE, |point| point.spectrum_distance)],
+        lines: &[line(BLUE, |point| point.train.spectrum_distance)],
     },
-    Panel { title: "codes in even use", lines: &[line(BLUE, |point| point.perplexity)] },
-    Panel { title: "divergence of the latent, bits", lines: &[line(BLUE, |point| point.divergence)] },
-    Panel { title: "the critic's loss", lines: &[line(BLUE, |point| point.critic)] },
+    Panel { title: "codes in even use", lines: &[line(BLUE, |point| point.train.perplexity)] },
+    Panel { title: "divergence of the latent, bits", lines: &[line(BLUE, |point| point.train.divergence)] },
+    Panel { title: "the critic's loss", lines: &[line(BLUE, |point| point.train.critic)] },
     Panel { title: "samples trained on in a second", lines: &[line(BLUE, |point| point.samples_per_second)] },
 ];
 
@@ -135,13 +135,13 @@ fn shown(value: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::curve::Losses;
 
     fn points() -> Vec<Point> {
         let point = |step: u64, bits: f32| Point {
             step,
-            train_bits: bits,
+            train: Losses { bits, confusion_accuracy: 0.25, ..Losses::default() },
             validation_bits: bits + 0.5,
-            confusion_accuracy: 0.25,
             samples_per_second: 12_345.0,
             ..Point::default()
         };

@@ -36,20 +36,7 @@ impl Worker for Negate {
     }
 }
 
-const FULL: Controls = Controls {
-    settings: Settings {
-        singer: 0,
-        second_singer: 0,
-        blend: 0.0,
-        transpose_semitones: 0.0,
-        formant_semitones: 0.0,
-        air: 1.0,
-        seed: 0,
-    },
-    mix: 1.0,
-    gain_db: 0.0,
-    bypass: false,
-};
+const FULL: Controls = Controls { settings: Settings::FIRST_SINGER, mix: 1.0, gain_db: 0.0, bypass: false };
 
 fn stream() -> Stream {
     let worker = Negate { line: vec![0.0; DELAY], index: 0, settings: FULL.settings };

@@ -1,12 +1,11 @@
 //! A throat of another length: formants moved, pitch and level kept.
 
 use super::fft::Fft;
-use super::{WorldAnalyzer, fft_samples, held};
+use super::{UNVOICED_F0_HZ, WorldAnalyzer, fft_samples, held};
+use crate::signal::gliding_filter::{GlidingFilter, pass_all};
 
 /// Lowest F0 whose harmonics are told from formants, in Hz.
 const LOWEST_F0_HZ: f32 = 60.0;
-/// F0 by which the reach of the last window is counted where there is no pitch, in Hz.
-const UNVOICED_F0_HZ: f32 = super::UNVOICED_F0_HZ as f32;
 /// Half of CheapTrick's window, in periods.
 const REACH_PERIODS: f32 = 1.5;
 /// What lies so far below the strongest bin counts as no deeper (-60 dB): nobody hears what is moved there.
@@ -47,14 +46,9 @@ pub struct FormantShift {
     envelope: Vec<f32>,
     stretched: Vec<f32>,
     fft: Fft<f32>,
-    /// The response at the end of the last hop, and at the end of this one; newest tap last.
-    before: Vec<f32>,
-    now: Vec<f32>,
-    /// Whether these change anything.
-    before_moves: bool,
-    now_moves: bool,
-    /// `taps - 1` samples of input, then the hop that is worked on.
-    past: Vec<f32>,
+    filter: GlidingFilter,
+    /// Whether its response at the end of the last hop changes anything.
+    moves: bool,
 }
 
 impl FormantShift {
@@ -70,19 +64,16 @@ impl FormantShift {
             envelope: vec![0.0; size / 2 + 1],
             stretched: vec![0.0; size / 2 + 1],
             fft: Fft::new(size),
-            before: vec![0.0; taps],
-            now: vec![0.0; taps],
-            before_moves: false,
-            now_moves: false,
-            past: vec![0.0; taps - 1 + hop_samples],
+            filter: GlidingFilter::new(taps, hop_samples),
+            moves: false,
         }
     }
 
     /// Back to the start of a stream.
     pub fn reset(&mut self) {
         self.heard.fill(0.0);
-        self.past.fill(0.0);
-        self.now_moves = false;
+        self.filter.reset();
+        self.moves = false;
     }
 
     /// Filters a hop in place, which sounds at `f0_hz`, so that its formants lie `semitones` higher.
@@ -95,34 +86,23 @@ impl FormantShift {
         self.heard.copy_within(newest.., 0);
         self.heard[kept..].copy_from_slice(&hop[hop.len() - newest..]);
 
-        std::mem::swap(&mut self.before, &mut self.now);
-        self.before_moves = self.now_moves;
-        self.now_moves = semitones != 0.0;
-        if self.now_moves {
+        let moved = self.moves;
+        self.moves = semitones != 0.0;
+        if self.moves {
             self.measure(f0_hz, voiced, (semitones / 12.0).exp2());
-        } else {
-            pass_all(&mut self.now);
+        } else if moved {
+            pass_all(self.filter.next_response());
         }
-        let history = self.now.len() - 1;
-        self.past[history..][..hop.len()].copy_from_slice(hop);
-        if self.before_moves || self.now_moves {
-            if !self.before_moves {
-                pass_all(&mut self.before);
-            }
-            let step = 1.0 / hop.len() as f32;
-            for (index, sample) in hop.iter_mut().enumerate() {
-                let window = &self.past[index..][..=history];
-                let before = crate::signal::dot(&self.before, window);
-                let now = crate::signal::dot(&self.now, window);
-                *sample = before + (now - before) * ((index + 1) as f32 * step);
-            }
+        match moved || self.moves {
+            true => self.filter.process(hop),
+            false => self.filter.pass(hop),
         }
-        self.past.copy_within(hop.len().., 0);
     }
 
     /// Sets the response by what was heard last.
     fn measure(&mut self, f0_hz: f32, voiced: bool, ratio: f32) {
-        let f0_hz = held(if voiced { f0_hz } else { UNVOICED_F0_HZ }, LOWEST_F0_HZ, 0.25 * self.rate_hz);
+        let f0_hz =
+            held(if voiced { f0_hz } else { UNVOICED_F0_HZ as f32 }, LOWEST_F0_HZ, 0.25 * self.rate_hz);
         // The window's centre as late as can be: half a window before the newest sample.
         let centre = self.heard.len() / 2;
         let reach = ((REACH_PERIODS * self.rate_hz / f0_hz).ceil() as usize + 1).min(centre);
@@ -143,17 +123,9 @@ impl FormantShift {
         self.fft.minimum_phase(0.0);
         self.fft.inverse();
         let scale = (self.fft.time.len() as f32).recip();
-        for (tap, response) in self.now.iter_mut().rev().zip(&self.fft.time) {
+        for (tap, response) in self.filter.next_response().iter_mut().rev().zip(&self.fft.time) {
             *tap = scale * response;
         }
-    }
-}
-
-/// The response that changes nothing.
-fn pass_all(taps: &mut [f32]) {
-    taps.fill(0.0);
-    if let Some(newest) = taps.last_mut() {
-        *newest = 1.0;
     }
 }
 

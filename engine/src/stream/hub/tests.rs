@@ -12,15 +12,7 @@ const RATE_HZ: u32 = 48_000;
 const DELAY: usize = 700;
 /// No late position.
 const NONE: [usize; 0] = [];
-const PLAIN: Settings = Settings {
-    singer: 0,
-    second_singer: 0,
-    blend: 0.0,
-    transpose_semitones: 0.0,
-    formant_semitones: 0.0,
-    air: 0.0,
-    seed: 0,
-};
+const PLAIN: Settings = Settings { air: 0.0, ..Settings::FIRST_SINGER };
 
 /// A delay whose gain is the singer's number plus one, and which adds a trace of its own sample count.
 struct Delay {

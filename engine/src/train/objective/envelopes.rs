@@ -2,7 +2,7 @@
 
 use candle_core::{Result as GraphResult, Tensor};
 
-use super::{Losses, Objective};
+use super::Objective;
 use crate::model::random::Generator;
 use crate::model::{Parameters, decode_shapes, draw_latent, encode_shapes};
 use crate::train::backtranslation::SungByBlends;
@@ -10,7 +10,7 @@ use crate::train::batch::{Batcher, other_singer};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::corpus::Corpus;
 use crate::train::critic::Critic;
-use crate::train::curve::Point;
+use crate::train::curve::{Losses, Point};
 use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
 use crate::train::recipe::Recipe;

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Losses, Objective};
+use super::Objective;
 use crate::model::random::Generator;
 use crate::model::{Confusion, Decoder, Parameters, encode, narrow, spectrum_distance};
 use crate::train::backtranslation::SungByBlends;
@@ -11,7 +11,7 @@ use crate::train::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::codebook::{RunningCodebook, perplexity};
 use crate::train::corpus::Corpus;
-use crate::train::curve::Point;
+use crate::train::curve::{Losses, Point};
 use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
 use crate::train::recipe::Recipe;
