@@ -51,6 +51,7 @@ mod score;
 mod setting;
 mod shapes;
 mod split;
+mod timbre;
 mod trainer;
 
 pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};

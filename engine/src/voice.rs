@@ -7,6 +7,7 @@ mod config;
 mod container;
 mod random;
 mod tensors;
+mod timbre;
 
 pub use bank::{DEFAULT_BANK_NAME, MAX_FILE_BYTES, VoiceBank, VoiceError};
 pub use card::{Arithmetic, Card, FORMAT_VERSION, MAX_SINGERS, Sampling, Singer};
@@ -21,3 +22,6 @@ pub(crate) use tensors::{CODEBOOK, LOG_F0};
 #[cfg(feature = "train")]
 pub(crate) use tensors::{EMBEDDING, decoder_tensor_name, name_in_decoder};
 pub use tensors::{TensorSpec, tensor_specs};
+pub(crate) use timbre::mean_frame;
+#[cfg(feature = "train")]
+pub(crate) use timbre::{REGISTERS, TIMBRE, register_of};

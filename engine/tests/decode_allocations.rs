@@ -55,6 +55,7 @@ fn decoding_never_allocates() {
             frame_channels: 16,
             frame_layers: 2,
             spectrum: true,
+            timbre: false,
         },
         encoder: EncoderConfig::Mel {
             mels: 8,

@@ -69,6 +69,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
             frame_channels: 8,
             frame_layers: 2,
             spectrum: matches!(encoder, EncoderConfig::Mel { .. }),
+            timbre: matches!(encoder, EncoderConfig::Mel { .. }),
         },
         encoder,
         decoder: DecoderConfig {

@@ -26,7 +26,7 @@ hop_samples = 160
 pre_emphasis = 0.85
 latent_size = 4
 singer_embedding_size = 4
-condition = { f0 = true, loudness = true, excitation_harmonics = 4, period_taps = 3, frame_channels = 16, frame_layers = 2, spectrum = true }
+condition = { f0 = true, loudness = true, excitation_harmonics = 4, period_taps = 3, frame_channels = 16, frame_layers = 2, spectrum = true, timbre = true }
 encoder = { kind = "mel", mels = 20, channels = 16, layers = 2, look_ahead_frames = 1 }
 
 [model.decoder]
@@ -251,6 +251,12 @@ fn a_new_singer_comes_in_and_the_others_stay_what_they_are() {
         let (old, new) = (bank.tensor(&spec.name), learnt.bank.tensor(&spec.name));
         assert_eq!(old, &new[..old.len()], "{}", spec.name);
     }
+    // What the new singer sounds like around 190 Hz: a formant at 1100 Hz, without level.
+    let (bands, registers) = (20, 18);
+    let timbre = &learnt.bank.tensor("singers.timbre")[(2 * registers + 6) * bands..][..bands];
+    let loudest = (4..bands).max_by(|a, b| timbre[*a].total_cmp(&timbre[*b])).unwrap();
+    assert!((5..=8).contains(&loudest), "{timbre:?}");
+    assert!(timbre.iter().sum::<f32>().abs() < 1e-3, "{timbre:?}");
     // Stopped at once, it is the nearest singer under another name.
     let stopped = adapted(20, true);
     let nearest = stopped.bank.singer_index(&stopped.nearest.0).unwrap();
@@ -272,7 +278,7 @@ fn wave_encoders_train_too() {
             text.replace(&mel, &format!("encoder = {encoder}"))
                 .replace("steps = 150", "steps = 4")
                 .replace("spectrum = { weight = 0.2, segments = 6 }", "")
-                .replace(", spectrum = true", "")
+                .replace(", spectrum = true, timbre = true", "")
         });
         let corpus = load(folder.path(), &recipe);
         let out = folder.path().join("wave");

@@ -21,6 +21,7 @@ const PLAIN_SAMPLING: Sampling = Sampling {
     floor_probability: 0.0,
     comb: 0.0,
     spectrum: 0.0,
+    timbre: 0.0,
 };
 
 pub(super) struct Size {
@@ -59,6 +60,7 @@ impl Size {
                 frame_channels: self.frame.0,
                 frame_layers: self.frame.1,
                 spectrum: self.loudness,
+                timbre: false,
             },
             encoder: EncoderConfig::Mel {
                 mels: 8,
@@ -433,6 +435,7 @@ fn draws_follow_the_softmax_its_sharpness_and_its_floor() {
             floor_probability: floor,
             comb: 0.0,
             spectrum: 0.0,
+            timbre: 0.0,
         };
         let (mut decoder, logits) = independent_draws(sampling);
         let expected = softmax(&logits, f64::from(sharpness), f64::from(floor));

@@ -6,8 +6,8 @@ use candle_core::{Device, Result, Tensor, Var};
 
 use crate::model::random::Generator;
 use crate::voice::{
-    CODEBOOK, EMBEDDING, LOG_F0, ModelConfig, SingerInput, TensorSpec, decoder_tensor_name, name_in_decoder,
-    tensor_specs,
+    CODEBOOK, EMBEDDING, LOG_F0, ModelConfig, SingerInput, TIMBRE, TensorSpec, decoder_tensor_name,
+    name_in_decoder, tensor_specs,
 };
 
 /// Named trainable tensors (f32, on the CPU).
@@ -97,7 +97,7 @@ fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
     if name.ends_with("bias") || name == "decoder.skip_bias" || name == "encoder.mel_mean" {
         return vec![0.0; count];
     }
-    if name == "envelope.mean" || name == LOG_F0 {
+    if name == "envelope.mean" || name == LOG_F0 || name == TIMBRE {
         return vec![0.0; count];
     }
     if name == "envelope.scale" {

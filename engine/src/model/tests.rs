@@ -34,6 +34,7 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
             frame_channels: 9,
             frame_layers: 3,
             spectrum: false,
+            timbre: false,
         },
         encoder,
         decoder: DecoderConfig {

@@ -13,6 +13,15 @@ const QUIET_SQUARE: f32 = 1e-5;
 const FLAT_WEIGHT: f32 = 0.05;
 /// Largest gain of a band, up or down: 12 dB, in nepers of power.
 const MOST_NEPERS: f32 = 2.763;
+/// Seconds of voice after which half of what was missing in the long run is believed, and how long it is remembered.
+const DOUBT_SECONDS: f32 = 0.2;
+const MEMORY_SECONDS: f32 = 10.0;
+/// The same where a voice has changed: what the one before it was missing is soon forgotten.
+const CHANGED_SECONDS: f32 = 0.5;
+/// Mean square of a window of which a voice is known (-40 dB).
+const VOICE_SQUARE: f32 = 1e-4;
+/// Bands below this are rumble that came with recordings, or the first harmonic, which is the note's.
+const TIMBRE_FROM_HZ: f32 = 150.0;
 /// Largest difference that is believed, in nepers of power.
 const MOST_MISSING: f32 = 20.0;
 /// Taps of the filter at 16 kHz; as many milliseconds at other rates. The gains are as smooth as mel bands are wide, and a
@@ -25,12 +34,17 @@ const SMOOTHING: [f32; 5] = [0.0625, 0.25, 0.375, 0.25, 0.0625];
 /// both as log-mel frames of the [`MelBank`], smoothed over bands and some hops. It keeps the level, delays nothing, and
 /// glides over a hop from one response to the next.
 ///
+/// What is expected may be wrong in the same way for a whole take, where the take's singer is unlike all that the networks
+/// know. So the filter also knows what the voice sounds like on average at each F0, and what it finds missing from that
+/// over seconds, it adds.
+///
 /// The taps follow from the cepstrum of the gains without a transform: with `c` the cepstrum of their logarithm of amplitude,
 /// folded to its causal half, `h[0] = exp(c[0])` and `n h[n] = sum over k from 1 to n of k c[k] h[n - k]`
 /// (Oppenheim and Schafer, "Discrete-Time Signal Processing", chapter 13).
 pub struct Equalizer {
     bank: MelBank,
     strength: f32,
+    timbre: f32,
     /// The last window of input, oldest sample first.
     heard: Vec<f32>,
     frame: Vec<f32>,
@@ -40,6 +54,11 @@ pub struct Equalizer {
     /// Weighted sum of what was missing, and of the weights.
     missing: Vec<f32>,
     weight: f32,
+    /// Mean of what was missing from the voice, and of how many hops of it; the most that count, and the bands it is of.
+    missing_timbre: Vec<f32>,
+    voice_hops: f32,
+    hops_per_second: f32,
+    timbre_from: usize,
     gains: Vec<f32>,
     /// Share of each band in the power of a flat spectrum.
     widths: Vec<f32>,
@@ -51,8 +70,9 @@ pub struct Equalizer {
 }
 
 impl Equalizer {
-    /// A filter at the start of a stream, flat, for frames of `bands` bands; `strength` is its share of the difference, 0 to 1.
-    pub fn new(sample_rate_hz: u32, hop_samples: usize, bands: usize, strength: f32) -> Self {
+    /// A filter at the start of a stream, flat, for frames of `bands` bands; `strength` is its share of the difference from
+    /// what is expected, `timbre` that of the difference from the voice's average, both 0 to 1.
+    pub fn new(sample_rate_hz: u32, hop_samples: usize, bands: usize, strength: f32, timbre: f32) -> Self {
         let bank = MelBank::new(sample_rate_hz, bands, 1.0);
         let window = bank.window_samples();
         let taps = ((TAPS_SECONDS * f64::from(sample_rate_hz)).round() as usize).max(8);
@@ -66,6 +86,11 @@ impl Equalizer {
             })
             .collect();
         Self {
+            hops_per_second: sample_rate_hz as f32 / hop_samples as f32,
+            timbre_from: centres_hz.partition_point(|centre| *centre < TIMBRE_FROM_HZ),
+            missing_timbre: vec![0.0; bands],
+            voice_hops: 0.0,
+            timbre,
             cepstrum_of: folded_cepstrum(sample_rate_hz, centres_hz, taps),
             widths,
             bank,
@@ -84,24 +109,33 @@ impl Equalizer {
 
     /// Back to the start of a stream.
     pub fn reset(&mut self) {
-        for values in [&mut self.heard, &mut self.expected_before, &mut self.missing] {
-            values.fill(0.0);
-        }
+        let lists = [&mut self.heard, &mut self.expected_before, &mut self.missing, &mut self.missing_timbre];
+        lists.into_iter().for_each(|values| values.fill(0.0));
         self.weight = 0.0;
+        self.voice_hops = 0.0;
         self.filter.reset();
     }
 
-    /// Filters a hop in place. `expected`, `[bands]`, is its log-mel frame as it should be, without level.
+    /// Another voice sings from here on.
+    pub fn change_voice(&mut self) {
+        self.voice_hops = self.voice_hops.min(CHANGED_SECONDS * self.hops_per_second);
+    }
+
+    /// Filters a hop in place. `expected`, `[bands]`, is its log-mel frame as it should be, without level; `average` the
+    /// voice's average one at the hop's F0, where it has one.
     ///
     /// # Panics
     /// If a length is not as was said.
-    pub fn process(&mut self, hop: &mut [f32], expected: &[f32]) {
+    pub fn process(&mut self, hop: &mut [f32], expected: &[f32], average: Option<&[f32]>) {
         let rest = self.heard.len().saturating_sub(hop.len());
         let kept = self.heard.len() - rest;
         self.heard.copy_within(kept.., 0);
         self.heard[rest..].copy_from_slice(&hop[hop.len() - kept..]);
         self.bank.frame(&self.heard, &mut self.frame);
         let square = super::loudness::mean_square(&self.heard);
+        if let Some(average) = average.filter(|_| square > VOICE_SQUARE) {
+            self.learn_timbre(expected, average);
+        }
         self.learn(expected, square);
         self.set_gains();
         self.set_response();
@@ -124,15 +158,30 @@ impl Equalizer {
         }
     }
 
+    /// Takes in what will be missing from the voice's average when the window has been led to what is expected.
+    fn learn_timbre(&mut self, expected: &[f32], average: &[f32]) {
+        self.voice_hops = (self.voice_hops + 1.0).min(MEMORY_SECONDS * self.hops_per_second);
+        let share = 1.0 / (self.voice_hops + DOUBT_SECONDS * self.hops_per_second);
+        let bands = self.missing_timbre.iter_mut().zip(&self.frame).zip(expected).zip(average);
+        for (((missing, heard), &expected), &average) in bands.skip(self.timbre_from) {
+            let led = heard + self.strength * (expected - heard);
+            let difference = average - led;
+            if difference.is_finite() {
+                *missing += share * (difference.clamp(-MOST_MISSING, MOST_MISSING) - *missing);
+            }
+        }
+    }
+
     /// The bands' gains in nepers of power: smooth, within bounds, and such that the sound heard keeps its power.
     fn set_gains(&mut self) {
         let last = self.missing.len() - 1;
         let scale = self.strength / (self.weight + FLAT_WEIGHT);
         for (band, gain) in self.gains.iter_mut().enumerate() {
-            let beside =
-                |offset: usize| self.missing[(band + offset).saturating_sub(SMOOTHING.len() / 2).min(last)];
-            let sum: f32 = SMOOTHING.iter().enumerate().map(|(offset, share)| share * beside(offset)).sum();
-            *gain = (scale * sum).clamp(-MOST_NEPERS, MOST_NEPERS);
+            let beside = |offset: usize| (band + offset).saturating_sub(SMOOTHING.len() / 2).min(last);
+            let missing = |band: usize| scale * self.missing[band] + self.timbre * self.missing_timbre[band];
+            let sum: f32 =
+                SMOOTHING.iter().enumerate().map(|(offset, share)| share * missing(beside(offset))).sum();
+            *gain = sum.clamp(-MOST_NEPERS, MOST_NEPERS);
         }
         let (mut power_before, mut power_now) = (0.0f32, 0.0f32);
         for ((width, frame), gain) in self.widths.iter().zip(&self.frame).zip(&self.gains) {
@@ -225,9 +274,9 @@ mod tests {
         let flat = mean_frame(&input);
         let peak = |band: usize| 2.0 * (-((band as f32 - 15.0) / 6.0).powi(2)).exp();
         let expected: Vec<f32> = (0..BANDS).map(|band| flat[band] + peak(band)).collect();
-        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0, 0.0);
         let mut output = input.clone();
-        output.chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &expected));
+        output.chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &expected, None));
         let found = mean_frame(&output[HOP * 20..]);
         let mean: f32 = (0..BANDS).map(peak).sum::<f32>() / BANDS as f32;
         for band in 2..BANDS - 2 {
@@ -241,12 +290,42 @@ mod tests {
     /// A bank may expect nonsense for a while; what comes after it is not touched by it.
     #[test]
     fn what_is_no_number_is_not_remembered() {
-        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0, 0.0);
         for (index, hop) in noise(HOP * 40).chunks(HOP).enumerate() {
             let mut output = hop.to_vec();
             let expected = if index < 9 { [f32::INFINITY, f32::NAN][index % 2] } else { 0.0 };
-            equalizer.process(&mut output, &[expected; BANDS]);
+            equalizer.process(&mut output, &[expected; BANDS], Some(&[expected; BANDS]));
             assert!(output.iter().all(|x| x.is_finite()), "hop {index}");
+        }
+    }
+
+    /// Half a minute in which the networks always expect what is heard, and the voice has a broad peak of 9 dB that is not
+    /// there: it comes, and not below where a voice begins. Where there is no voice, nothing comes.
+    #[test]
+    fn what_is_missing_from_a_voice_in_the_long_run_is_added() {
+        let input = noise(HOP * 3_000);
+        let flat = mean_frame(&input);
+        let peak = |band: usize| {
+            let rumble = if band == 0 { 3.0 } else { 0.0 };
+            2.0 * (-((band as f32 - 15.0) / 6.0).powi(2)).exp() + rumble
+        };
+        let average: Vec<f32> = (0..BANDS).map(|band| flat[band] + peak(band)).collect();
+        let sung = |timbre: f32, average: Option<&[f32]>| {
+            let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7, timbre);
+            let mut output = input.clone();
+            output.chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &flat, average));
+            mean_frame(&output[HOP * 1_000..])
+        };
+        let without = sung(1.0, None);
+        for timbre in [1.0, 0.5] {
+            let with = sung(timbre, Some(&average));
+            // At one level: that of a band where nothing is to be changed.
+            let change = |band: usize| (with[band] - with[38]) - (without[band] - without[38]);
+            for band in [8, 15, 22, 30] {
+                let wanted = timbre * (peak(band) - peak(38));
+                assert!((change(band) - wanted).abs() < 0.25, "band {band}: {} for {wanted}", change(band));
+            }
+            assert!(change(0) < 0.5, "{}", change(0));
         }
     }
 
@@ -254,7 +333,7 @@ mod tests {
     /// (its energy is at the start).
     #[test]
     fn the_taps_have_the_gains_and_the_least_phase() {
-        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0, 0.0);
         for (band, gain) in equalizer.gains.iter_mut().enumerate() {
             *gain = 1.5 * (band as f32 / 5.0).sin();
         }
@@ -277,33 +356,33 @@ mod tests {
 
     #[test]
     fn what_is_silent_stays_as_it_is_and_so_does_all_at_strength_0() {
-        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0);
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0, 0.0);
         for hop in noise(HOP * 50).chunks(HOP) {
             let quiet: Vec<f32> = hop.iter().map(|x| x * 1e-4).collect();
             let mut output = quiet.clone();
-            equalizer.process(&mut output, &[0.0; BANDS]);
+            equalizer.process(&mut output, &[0.0; BANDS], None);
             let moved: Vec<f32> = output.iter().zip(&quiet).map(|(a, b)| a - b).collect();
             assert!(power(&moved) < 1e-2 * power(&quiet));
         }
-        let mut off = Equalizer::new(RATE_HZ, HOP, BANDS, 0.0);
+        let mut off = Equalizer::new(RATE_HZ, HOP, BANDS, 0.0, 0.0);
         for hop in noise(HOP * 20).chunks(HOP) {
             let mut output = hop.to_vec();
-            off.process(&mut output, &[3.0; BANDS]);
+            off.process(&mut output, &[3.0; BANDS], Some(&[1.0; BANDS]));
             assert!(output.iter().zip(hop).all(|(a, b)| (a - b).abs() < 1e-6));
         }
     }
 
     #[test]
     fn a_reset_filter_is_a_new_one() {
-        let mut used = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7);
-        noise(HOP * 9).chunks_mut(HOP).for_each(|hop| used.process(hop, &[1.0; BANDS]));
+        let mut used = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7, 0.5);
+        noise(HOP * 9).chunks_mut(HOP).for_each(|hop| used.process(hop, &[1.0; BANDS], Some(&[2.0; BANDS])));
         used.reset();
-        let mut fresh = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7);
+        let mut fresh = Equalizer::new(RATE_HZ, HOP, BANDS, 0.7, 0.5);
         for hop in noise(HOP * 5).chunks(HOP) {
             let (mut again, mut once) = (hop.to_vec(), hop.to_vec());
             let expected: Vec<f32> = (0..BANDS).map(|band| band as f32 * 0.1).collect();
-            used.process(&mut again, &expected);
-            fresh.process(&mut once, &expected);
+            used.process(&mut again, &expected, Some(&expected));
+            fresh.process(&mut once, &expected, Some(&expected));
             assert_eq!(again, once);
         }
     }

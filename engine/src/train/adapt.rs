@@ -16,7 +16,7 @@ use super::recipe::{AugmentConfig, CardConfig, Recipe, TrainingConfig};
 use super::score::{mean_bits, scored_samples, validation_cuts};
 use super::trainer::Progress;
 use crate::model::{Decoder, Parameters, encode, narrow};
-use crate::voice::{Card, EMBEDDING, Singer, SingerInput, VoiceBank};
+use crate::voice::{Card, EMBEDDING, Singer, SingerInput, TIMBRE, VoiceBank};
 
 /// Who comes into the bank.
 #[derive(Clone, Debug)]
@@ -139,8 +139,11 @@ pub fn adapt(
     let card = bank.card();
     let (old, width) = (card.singers.len(), card.model.singer_embedding_size);
     let parameters = Parameters::new(&card.model, old + 1, 0)?;
-    for (name, _) in parameters.iter().filter(|(name, _)| *name != EMBEDDING) {
+    for (name, _) in parameters.iter().filter(|(name, _)| ![EMBEDDING, TIMBRE].contains(name)) {
         parameters.set(name, bank.tensor(name))?;
+    }
+    if card.model.condition.timbre {
+        parameters.set(TIMBRE, &[bank.tensor(TIMBRE), &corpus.timbre].concat())?;
     }
     let mut embeddings = bank.tensor(EMBEDDING).to_vec();
     embeddings.extend(vec![0.0; width]);

@@ -12,6 +12,7 @@ use super::layout::Layout;
 use super::phrases::phrases;
 use super::recipe::{AugmentConfig, Recipe};
 use super::split::{Part, Place, Use, split};
+use super::timbre::MeanFrames;
 use crate::decode::sung_phase;
 use crate::files::{FileError, Sound, find_sounds};
 use crate::model::random::Generator;
@@ -116,6 +117,8 @@ pub struct Corpus {
     pub loudest: f32,
     /// Mean level-free log-mel frame over all singers; empty without mel frames.
     pub mel_mean: Vec<f32>,
+    /// What each singer sounds like on average, `[singers][REGISTERS][mels]`; empty if nobody asks for it.
+    pub(crate) timbre: Vec<f32>,
     /// Processor time that reading and analysing took; none where the system does not tell.
     pub(crate) cpu_time: Option<Duration>,
     /// Training clips of each singer.
@@ -230,6 +233,12 @@ impl Corpus {
             .collect();
         let median_f0_hz = drafts.iter().map(|drafts| median_f0(drafts)).collect();
         let loudest = loudest(&drafts);
+        let timbre = match recipe.model.spectrum_bands() {
+            bands if recipe.model.condition.timbre => {
+                drafts.iter().flat_map(|drafts| timbre(drafts, bands)).collect()
+            }
+            _ => Vec::new(),
+        };
         let mut training = Vec::new();
         let mut validation = Vec::new();
         for (drafts, uses) in drafts.into_iter().zip(uses) {
@@ -255,6 +264,7 @@ impl Corpus {
             short_seconds,
             loudest,
             mel_mean,
+            timbre,
             cpu_time: cpu_time().zip(began).and_then(|(now, began)| now.checked_sub(began)),
             training,
             validation,
@@ -475,6 +485,20 @@ fn normalise(raw: &[f32], frames: &[Frame], mel_mean: &[f32], model: &ModelConfi
         view.push(frame.loudness);
     }
     view
+}
+
+/// Mean frames of a singer's voiced frames, by register.
+fn timbre(drafts: &[Draft], bands: usize) -> Vec<f32> {
+    let mut means = MeanFrames::new(bands);
+    for draft in drafts {
+        let raw = draft.raw_views.first().map_or(&[][..], Vec::as_slice);
+        for (frame, raw) in draft.frames.iter().zip(raw.chunks_exact(bands)) {
+            if frame.voiced {
+                means.add(frame.f0_hz, frame.loudness, raw);
+            }
+        }
+    }
+    means.finish()
 }
 
 /// Mean level-free log-mel frame: over the loud voiced frames of each singer, then over singers.

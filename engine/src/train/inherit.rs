@@ -5,7 +5,7 @@ use super::emphasis::Emphasis;
 use super::error::TrainError;
 use super::recipe::Recipe;
 use crate::model::Parameters;
-use crate::voice::{EMBEDDING, EncoderConfig, ModelConfig, SingerInput, VoiceBank, tensor_specs};
+use crate::voice::{EMBEDDING, EncoderConfig, ModelConfig, SingerInput, TIMBRE, VoiceBank, tensor_specs};
 
 /// Sets fresh `parameters` of the recipe's model to what the bank knows.
 ///
@@ -33,8 +33,8 @@ pub(crate) fn inherit(
     let old_specs = tensor_specs(old, card.singers.len());
     for new in tensor_specs(new, singers.len()) {
         let name = new.name.as_str();
-        // The mean is the audio's, not learnt.
-        if name == "encoder.mel_mean" || !(all || is_of_the_layers(name)) {
+        // Means are the audio's, not learnt.
+        if name == "encoder.mel_mean" || name == TIMBRE || !(all || is_of_the_layers(name)) {
             continue;
         }
         let Some(old) = old_specs.iter().find(|old| old.name == name) else { continue };
@@ -75,6 +75,7 @@ fn with_free_sizes_of(old: &ModelConfig, new: &ModelConfig) -> ModelConfig {
     model.condition.frame_channels = new.condition.frame_channels;
     model.condition.period_taps = new.condition.period_taps;
     model.condition.spectrum = new.condition.spectrum;
+    model.condition.timbre = new.condition.timbre;
     if let (
         EncoderConfig::Mel { look_ahead_frames, .. },
         EncoderConfig::Mel { look_ahead_frames: new_frames, .. },

@@ -430,6 +430,9 @@ impl Recipe {
                 "sampling.spectrum needs training.spectrum: nobody teaches the bank what to expect",
             );
         }
+        if self.sampling.timbre > 0.0 && !self.model.condition.timbre {
+            return refuse("sampling.timbre needs model.condition.timbre: the bank keeps what it leads to");
+        }
         let specs = tensor_specs(&self.model, 1);
         if let Some(start) = training
             .learn

@@ -24,7 +24,7 @@ use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
 use crate::files::{Encoding, Sound};
 use crate::model::Parameters;
 use crate::stream::{Settings, convert};
-use crate::voice::{Card, EMBEDDING, FORMAT_VERSION, Singer, VoiceBank};
+use crate::voice::{Card, EMBEDDING, FORMAT_VERSION, Singer, TIMBRE, VoiceBank};
 
 /// What is told after every step.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +103,9 @@ impl<'a> Trainer<'a> {
         }
         if !corpus.mel_mean.is_empty() {
             parameters.set("encoder.mel_mean", &corpus.mel_mean)?;
+        }
+        if !corpus.timbre.is_empty() {
+            parameters.set(TIMBRE, &corpus.timbre)?;
         }
         let objective = objective(recipe, corpus, &parameters)?;
         let mut trainer = Self {

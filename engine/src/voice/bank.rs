@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::card::{Card, FORMAT_VERSION, Singer};
 use super::container::{self, Element, Entry};
 use super::tensors::{EMBEDDING, TensorSpec, decoder_tensor_name, tensor_specs};
+use super::timbre::{REGISTERS, TIMBRE};
 use crate::decode::DecoderWeights;
 
 /// Name of the bank that is built in.
@@ -355,6 +356,28 @@ impl VoiceBank {
         }
     }
 
+    /// Writes what the point that is `blend` of the way from the first singer to the second sounds like on average,
+    /// `[REGISTERS, bands]`; `timbre` is empty in a bank that does not know.
+    pub(crate) fn blended_timbre(&self, first: usize, second: usize, blend: f32, timbre: &mut [f32]) {
+        if timbre.is_empty() {
+            return;
+        }
+        let of = |singer: usize| {
+            let singer = singer.min(self.card.singers.len() - 1);
+            &self.tensor(TIMBRE)[singer * timbre.len()..][..timbre.len()]
+        };
+        let (first, second) = (of(first), of(second));
+        for ((blended, first), second) in timbre.iter_mut().zip(first).zip(second) {
+            *blended = (1.0 - blend) * first + blend * second;
+        }
+    }
+
+    /// Length of what [`blended_timbre`](Self::blended_timbre) writes.
+    pub(crate) fn timbre_size(&self) -> usize {
+        let model = &self.card.model;
+        if model.condition.timbre { REGISTERS * model.spectrum_bands() } else { 0 }
+    }
+
     /// A bank whose only singer is a blend: the sum of the singers' embeddings, each times its share.
     ///
     /// # Errors
@@ -371,10 +394,14 @@ impl VoiceBank {
                 found: "singers without".into(),
             });
         }
+        let mut timbre = vec![0.0; self.timbre_size()];
         let mut log_f0 = 0.0;
         for &(singer, share) in shares {
             let part = self.singer_embedding(singer);
             embedding.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
+            let mut part = vec![0.0; timbre.len()];
+            self.blended_timbre(singer, singer, 0.0, &mut part);
+            timbre.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
             let last = self.card.singers.len() - 1;
             log_f0 += share * self.card.singers[singer.min(last)].median_f0_hz.ln();
         }
@@ -382,6 +409,9 @@ impl VoiceBank {
         card.singers = vec![Singer { name: "blend".into(), median_f0_hz: log_f0.exp() }];
         let mut tensors = self.tensors.clone();
         tensors.insert(EMBEDDING.into(), embedding);
+        if !timbre.is_empty() {
+            tensors.insert(TIMBRE.into(), timbre);
+        }
         let specs = tensor_specs(&card.model, 1);
         Self::from_checked_shapes(card, tensors, &specs, &origin)
     }

@@ -111,6 +111,10 @@ pub struct Sampling {
     /// expects, 0 to 1; 0 is not at all.
     #[serde(default)]
     pub spectrum: f32,
+    /// How far the same filter leads what is sung, in the long run, to what the singer sounds like on average, 0 to 1; 0 is
+    /// not at all.
+    #[serde(default)]
+    pub timbre: f32,
 }
 
 impl Default for Sampling {
@@ -121,6 +125,7 @@ impl Default for Sampling {
             floor_probability: 0.002,
             comb: 0.0,
             spectrum: 0.0,
+            timbre: 0.0,
         }
     }
 }
@@ -167,6 +172,7 @@ impl Card {
         check_range("sampling.unvoiced_sharpness", self.sampling.unvoiced_sharpness, 0.01, 100.0)?;
         check_range("sampling.comb", self.sampling.comb, 0.0, 1.0)?;
         check_range("sampling.spectrum", self.sampling.spectrum, 0.0, 1.0)?;
+        check_range("sampling.timbre", self.sampling.timbre, 0.0, 1.0)?;
         // The likeliest of 256 codes has at least 1/256, so such a floor can never drop them all.
         check_range(
             "sampling.floor_probability",

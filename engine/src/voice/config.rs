@@ -114,6 +114,9 @@ pub struct ConditionConfig {
     /// Read from the frame network which spectrum is to be sung, in the bands of the mel encoder.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spectrum: bool,
+    /// Keep what each singer sounds like on average, by F0, in the bands of the mel encoder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timbre: bool,
 }
 
 /// The encoder: which network turns the take into latent frames.
@@ -366,6 +369,9 @@ impl ModelConfig {
         if self.condition.spectrum && (!reads_mel || self.singers == SingerInput::Decoders) {
             return Err(ConfigError("condition.spectrum needs a mel encoder and one decoder for all".into()));
         }
+        if self.condition.timbre && !(self.condition.spectrum && self.condition.f0) {
+            return Err(ConfigError("condition.timbre needs condition.spectrum and condition.f0".into()));
+        }
         if self.condition.period_taps > 0 && self.condition.period_taps.is_multiple_of(2) {
             return Err(ConfigError(format!("period_taps is {}, must be odd", self.condition.period_taps)));
         }
@@ -423,6 +429,7 @@ impl Default for ConditionConfig {
             frame_channels: 1,
             frame_layers: 1,
             spectrum: false,
+            timbre: false,
         }
     }
 }

@@ -23,7 +23,7 @@ impl VoiceBank {
                 })
                 .collect(),
             model: config,
-            sampling: Sampling { comb: 0.5, spectrum: 0.8, ..Sampling::default() },
+            sampling: Sampling { comb: 0.5, spectrum: 0.8, timbre: 0.6, ..Sampling::default() },
             arithmetic: Arithmetic::default(),
             singer_emphasis: 1.0,
             singer_contrast: 0.0,

@@ -5,6 +5,7 @@ use super::config::{
     BottleneckConfig, ENVELOPE_STRIDE, ENVELOPE_TAPS, EncoderConfig, MU_LAW_CODES, ModelConfig, SingerInput,
     envelope_widths,
 };
+use super::timbre::{REGISTERS, TIMBRE};
 
 /// The singers' embeddings, one row each.
 pub(crate) const EMBEDDING: &str = "singers.embedding";
@@ -97,6 +98,10 @@ pub fn tensor_specs(config: &ModelConfig, singers: usize) -> Vec<TensorSpec> {
     }
     if config.singer_embedding_size > 0 {
         add(EMBEDDING.into(), &[singers, config.singer_embedding_size]);
+    }
+    if config.condition.timbre {
+        // Level-free log-mel frames of the singers' voiced frames.
+        add(TIMBRE.into(), &[singers, REGISTERS, config.spectrum_bands()]);
     }
     if config.singers == SingerInput::Decoders {
         for singer in 0..singers {

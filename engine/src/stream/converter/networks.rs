@@ -17,7 +17,7 @@ use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::signal::world::FormantShift;
 use crate::stream::Encoder;
-use crate::voice::{EncoderConfig, VoiceBank};
+use crate::voice::{EncoderConfig, VoiceBank, mean_frame};
 
 /// Analysis, encoder and decoder. All read the same hops but know about them at different times, so what is early waits.
 pub(super) struct Networks {
@@ -35,6 +35,9 @@ pub(super) struct Networks {
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
     equalizer: Option<Equalizer>,
+    /// What the singer sounds like on average, in all registers and at the due hop's F0; empty where the bank does not know.
+    timbre: Box<[f32]>,
+    average: Box<[f32]>,
     formants: FormantShift,
     settings: Settings,
     /// Which of [`DecoderWeights::of`] sings.
@@ -84,7 +87,8 @@ impl Networks {
         let look_ahead_hops = latent_hops.max(analysis_hops);
         let latent = vec![0.0; model.latent_size].into_boxed_slice();
         let comb = card.sampling.comb;
-        let (bands, lead) = (model.spectrum_bands(), card.sampling.spectrum);
+        let bands = model.spectrum_bands();
+        let timbre = if model.condition.timbre { card.sampling.timbre } else { 0.0 };
         let mut networks = Self {
             bank: Arc::clone(bank),
             analyzer,
@@ -97,8 +101,12 @@ impl Networks {
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
             comb: (model.condition.f0 && comb > 0.0)
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
-            equalizer: (bands > 0 && lead > 0.0)
-                .then(|| Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead)),
+            equalizer: (bands > 0 && card.sampling.spectrum.max(timbre) > 0.0).then(|| {
+                let lead = card.sampling.spectrum;
+                Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead, timbre)
+            }),
+            timbre: vec![0.0; bank.timbre_size()].into(),
+            average: vec![0.0; bands].into(),
             formants: FormantShift::new(model.sample_rate_hz, model.hop_samples),
             settings,
             singing: 0,
@@ -128,11 +136,18 @@ impl Networks {
             self.singing = settings.sole_singer();
             self.decoder.set_weights(&weights[self.singing]);
         }
+        let who = |settings: Settings| (settings.singer, settings.second_singer, settings.blend);
+        if who(settings) != who(self.settings)
+            && let Some(equalizer) = &mut self.equalizer
+        {
+            equalizer.change_voice();
+        }
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
         let (first, second) = (settings.singer, settings.second_singer);
         self.bank.blended_embedding(first, second, settings.blend, &mut self.embedding);
         self.decoder.set_singer(&self.embedding);
+        self.bank.blended_timbre(first, second, settings.blend, &mut self.timbre);
     }
 }
 
@@ -258,7 +273,11 @@ impl Middle for Networks {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
         if let Some(equalizer) = &mut self.equalizer {
-            equalizer.process(output, self.decoder.spectrum());
+            let average = (frame.voiced && !self.timbre.is_empty()).then(|| {
+                mean_frame(&self.timbre, frame.f0_hz, &mut self.average);
+                &*self.average
+            });
+            equalizer.process(output, self.decoder.spectrum(), average);
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
