@@ -12,6 +12,8 @@
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
 //! shapes           spectral shapes of frames drawn from clips, as a graph of envelopes takes them
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
+//! device           the processor, or a GPU
+//! average          the running average of the parameters, which a bank is made of
 //! codebook         a codebook that follows the frames that fall to it
 //! critic           tells converted envelopes from sung ones
 //! cost             what a run takes in processor time, kept beside the bank
@@ -28,6 +30,7 @@
 //! ```
 
 mod adapt;
+mod average;
 mod backtranslation;
 mod batch;
 mod chart;
@@ -37,6 +40,7 @@ mod corpus;
 mod cost;
 mod critic;
 mod curve;
+mod device;
 mod emphasis;
 mod error;
 mod inherit;
@@ -53,9 +57,10 @@ mod shapes;
 mod split;
 mod trainer;
 
-pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
+pub use adapt::{Adapted, NewSinger, adapt, adapt_on, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use cost::TrainingCost;
+pub use device::{Device, DeviceError};
 pub use error::TrainError;
 pub use layout::test_part;
 pub use recipe::{

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use falsetto_engine::train::{Corpus, Recipe, Setting, Trainer};
 use falsetto_engine::voice::VoiceBank;
 
+use super::device::TrainingDevice;
 use super::{Outcome, progress_bar, tell_left_out};
 
 /// Train a voice bank.
@@ -31,9 +32,13 @@ pub struct Arguments {
     /// Steps in all, instead of the recipe's.
     #[arg(long)]
     steps: Option<u64>,
+    /// What makes the steps.
+    #[arg(long, value_enum, default_value_t = TrainingDevice::Cpu)]
+    device: TrainingDevice,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
+    let device = arguments.device.open()?;
     let mut recipe =
         Recipe::load_with(&arguments.recipe, &arguments.set).map_err(|error| error.to_string())?;
     if let Some(steps) = arguments.steps {
@@ -58,8 +63,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     tell_left_out(&corpus);
 
-    let mut trainer =
-        Trainer::new(&recipe, &corpus, &arguments.out, from.as_ref()).map_err(|error| error.to_string())?;
+    let mut trainer = Trainer::on(&device, &recipe, &corpus, &arguments.out, from.as_ref())
+        .map_err(|error| error.to_string())?;
     if trainer.step() > 0 {
         eprintln!("going on from step {}", trainer.step());
     }

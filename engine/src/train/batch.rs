@@ -105,11 +105,18 @@ pub(crate) struct Batcher<'a> {
     pub(crate) recipe: &'a Recipe,
     corpus: &'a Corpus,
     context: EncoderContext,
+    /// Where batches go.
+    device: Device,
 }
 
 impl<'a> Batcher<'a> {
-    pub(crate) fn new(recipe: &'a Recipe, corpus: &'a Corpus) -> Self {
-        Self { recipe, corpus, context: encoder_context(&recipe.model) }
+    pub(crate) fn new(recipe: &'a Recipe, corpus: &'a Corpus, device: &Device) -> Self {
+        Self { recipe, corpus, context: encoder_context(&recipe.model), device: device.clone() }
+    }
+
+    /// Where a tensor of so many values goes: a card has no memory of no length.
+    fn place(&self, values: usize) -> &Device {
+        if values == 0 { &Device::Cpu } else { &self.device }
     }
 
     /// The training batch of a step: singers in turn, clips by their length, augmented as the recipe says. Where there
@@ -132,10 +139,11 @@ impl<'a> Batcher<'a> {
             spectrum.extend_from_slice(&cut.clip.spectrum[range]);
         }
         let channels = features.len() / (segments * frames);
+        let place = self.place(features.len());
         Ok(FrameBatch {
             encoder_input: self.encoder_tensor(input, segments)?,
             singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
-            features: Tensor::from_vec(features, (segments, frames, channels), &Device::Cpu)?,
+            features: Tensor::from_vec(features, (segments, frames, channels), place)?,
             spectrum,
         })
     }
@@ -200,21 +208,21 @@ impl<'a> Batcher<'a> {
             segments.iter().flat_map(|segment| part(segment).iter().copied()).collect()
         }
 
-        let device = &Device::Cpu;
         let encoder_input = join(&segments, |segment| &segment.encoder_input);
         let encoder_input = self.encoder_tensor(encoder_input, batch)?;
         let features = join(&segments, |segment| &segment.features);
         let channels = features.len() / (batch * frames);
+        let place = self.place(features.len());
         let log_level = join(&segments, |segment| &segment.log_level);
         Ok(Batch {
             encoder_input,
             decoder_input: DecoderInput {
                 singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
-                features: Tensor::from_vec(features, (batch, frames, channels), device)?,
+                features: Tensor::from_vec(features, (batch, frames, channels), place)?,
                 codes: join(&segments, |segment| &segment.codes).into(),
                 excitation: join(&segments, |segment| &segment.excitation).into(),
                 prior_basis: join(&segments, |segment| &segment.prior_basis).into(),
-                log_level: Tensor::from_vec(log_level, (batch, frames), device)?,
+                log_level: Tensor::from_vec(log_level, (batch, frames), &self.device)?,
                 targets: join(&segments, |segment| &segment.targets).into(),
             },
         })
@@ -222,7 +230,7 @@ impl<'a> Batcher<'a> {
 
     /// What [`Batcher::encoder_segment`] wrote for each segment, one after the other.
     fn encoder_tensor(&self, input: Vec<f32>, batch: usize) -> Result<Tensor> {
-        let device = &Device::Cpu;
+        let device = &self.device;
         match self.recipe.model.encoder {
             EncoderConfig::Mel { mels, .. } => {
                 let width = input.len() / (batch * (mels + 1));

@@ -46,12 +46,12 @@ impl<'a> Envelopes<'a> {
         let shapes = Shapes::survey(&recipe.model, corpus, recipe.training.seed, parameters)?;
         let bins = recipe.model.envelope_bins();
         let critic = recipe.training.critic.as_ref();
-        let critic =
-            critic.map(|config| Critic::new(bins, config.clone(), recipe.training.seed ^ CRITIC_SEED));
+        let (seed, device) = (recipe.training.seed ^ CRITIC_SEED, parameters.device());
+        let critic = critic.map(|config| Critic::new(bins, config.clone(), seed, device));
         Ok(Self {
             recipe,
             corpus,
-            batcher: Batcher::new(recipe, corpus),
+            batcher: Batcher::new(recipe, corpus, device),
             shapes,
             critic: critic.transpose()?,
         })

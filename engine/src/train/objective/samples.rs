@@ -37,12 +37,14 @@ impl<'a> Samples<'a> {
         parameters: &Parameters,
     ) -> Result<Self, TrainError> {
         let codebook = &recipe.training.codebook;
+        let device = parameters.device();
+        let confusion = |strength, outputs, seed| confusion_of(recipe, strength, outputs, seed, device);
         Ok(Self {
             recipe,
             corpus,
-            batcher: Batcher::new(recipe, corpus),
-            confusion: confusion_of(recipe, recipe.training.confusion, corpus.singers.len(), 0xC0F)?,
-            pitch_confusion: confusion_of(recipe, recipe.training.pitch_confusion, 1, 0xF0C)?,
+            batcher: Batcher::new(recipe, corpus, device),
+            confusion: confusion(recipe.training.confusion, corpus.singers.len(), 0xC0F)?,
+            pitch_confusion: confusion(recipe.training.pitch_confusion, 1, 0xF0C)?,
             codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
         })
     }
@@ -103,7 +105,7 @@ impl Objective for Samples<'_> {
         let warm_up = (step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
         if let Some((confusion, _)) = &self.confusion {
             let logits = confusion.logits(&latent, f64::from(training.confusion) * warm_up)?;
-            let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
+            let singers = Tensor::new(singers.as_slice(), logits.device())?;
             let right = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?;
             losses.confusion_accuracy = right.mean_all()?.to_scalar::<f32>()?;
             loss = (loss + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
@@ -192,16 +194,17 @@ const CODEBOOK_SEED: u64 = 0xC0DE;
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;
 
-/// A classifier of `outputs`, if the recipe asks for its strength.
+/// A classifier of `outputs` on a device, if the recipe asks for its strength.
 fn confusion_of(
     recipe: &Recipe,
     strength: f32,
     outputs: usize,
     seed: u64,
+    device: &Device,
 ) -> Result<Option<(Confusion, Adam)>, TrainError> {
     if strength == 0.0 {
         return Ok(None);
     }
     let confusion = Confusion::new(recipe.model.latent_size, outputs, recipe.training.seed ^ seed)?;
-    Ok(Some((confusion, Adam::default())))
+    Ok(Some((confusion.on(device)?, Adam::default())))
 }
