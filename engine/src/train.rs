@@ -13,6 +13,7 @@
 //! shapes           spectral shapes of frames drawn from clips, as a graph of envelopes takes them
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
 //! device           the processor, or a GPU
+//! ranks            several processes that make a run together, a card each
 //! average          the running average of the parameters, which a bank is made of
 //! codebook         a codebook that follows the frames that fall to it
 //! critic           tells converted envelopes from sung ones
@@ -50,6 +51,7 @@ mod objective;
 mod optimizer;
 mod past;
 mod phrases;
+mod ranks;
 mod recipe;
 mod score;
 mod setting;
@@ -60,7 +62,7 @@ mod trainer;
 pub use adapt::{Adapted, NewSinger, adapt, adapt_on, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use cost::TrainingCost;
-pub use device::{Device, DeviceError};
+pub use device::{Device, DeviceError, Meeting};
 pub use error::TrainError;
 pub use layout::test_part;
 pub use recipe::{

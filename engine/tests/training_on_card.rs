@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use falsetto_engine::train::{Corpus, Device, Recipe, Setting, Trainer};
+use falsetto_engine::train::{Corpus, Device, Meeting, Recipe, Setting, Trainer};
 use toy::make_corpus;
 
 const STEPS: u64 = 40;
@@ -55,6 +55,15 @@ fn a_card_learns_what_the_processor_learns() {
     let (wanted, _) = run(&Device::CPU, &recipe, &corpus, &folder.path().join("processor"), steps);
     for (step, (got, wanted)) in first.iter().zip(&wanted).enumerate().take(ALIKE) {
         assert!((got - wanted).abs() < 2e-3, "step {step}: {got} bits, the processor {wanted}");
+    }
+    // As the only one of several cards, where their library is there.
+    match Meeting::new() {
+        Ok(meeting) => {
+            let alone = Device::cuda_rank(0, 1, meeting).unwrap();
+            let (ranked, _) = run(&alone, &recipe, &corpus, &folder.path().join("rank"), STEPS);
+            assert_eq!(ranked, first, "one rank");
+        }
+        Err(error) => println!("one rank was not tried: {error}"),
     }
     println!("{:.2} ms a step of the live recipe, batches included", 1e3 * seconds);
 

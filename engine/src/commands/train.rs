@@ -8,7 +8,7 @@ use falsetto_engine::train::{Corpus, Recipe, Setting, Trainer};
 use falsetto_engine::voice::VoiceBank;
 
 use super::device::TrainingDevice;
-use super::{Outcome, progress_bar, tell_left_out};
+use super::{Outcome, progress_bar, ranks, tell_left_out};
 
 /// Train a voice bank.
 #[derive(clap::Args)]
@@ -35,10 +35,17 @@ pub struct Arguments {
     /// What makes the steps.
     #[arg(long, value_enum, default_value_t = TrainingDevice::Cpu)]
     device: TrainingDevice,
+    /// Train on so many cards, each its part of every batch, by NVIDIA's NCCL.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: Option<u16>,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    let device = arguments.device.open()?;
+    let device = match arguments.ranks {
+        None => arguments.device.open()?,
+        Some(count) if arguments.device == TrainingDevice::Cuda => ranks::open(count.into())?,
+        Some(_) => return Err("ranks are cards: --ranks goes with --device cuda".into()),
+    };
     let mut recipe =
         Recipe::load_with(&arguments.recipe, &arguments.set).map_err(|error| error.to_string())?;
     if let Some(steps) = arguments.steps {

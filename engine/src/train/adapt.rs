@@ -160,9 +160,9 @@ pub fn adapt_on(
     embeddings.extend(vec![0.0; width]);
     parameters.set(EMBEDDING, &embeddings)?;
 
-    let parameters = parameters.on(&device.0)?;
+    let parameters = parameters.on(&device.place)?;
 
-    let batcher = Batcher::new(recipe, corpus, &device.0);
+    let batcher = Batcher::new(recipe, corpus, device);
     let cuts = validation_cuts(recipe, corpus);
     let bits_as = |singer: usize| {
         let cuts: Vec<Cut> = cuts.iter().map(|cut| Cut { singer, ..*cut }).collect();

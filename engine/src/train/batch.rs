@@ -1,10 +1,11 @@
 //! Segments drawn from clips, augmented, as the graph takes them. A batch is a function of (seed, step) alone.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::backtranslation::SungByBlends;
 use super::corpus::{Clip, Corpus};
+use super::device::Device;
 use super::jitter::shift_pitch;
 use super::past::{Flaws, Past};
 use super::recipe::Recipe;
@@ -105,7 +106,7 @@ pub(crate) struct Batcher<'a> {
     pub(crate) recipe: &'a Recipe,
     corpus: &'a Corpus,
     context: EncoderContext,
-    /// Where batches go.
+    /// Where batches go, and this rank's share of them.
     device: Device,
 }
 
@@ -115,23 +116,26 @@ impl<'a> Batcher<'a> {
     }
 
     /// Where a tensor of so many values goes: a card has no memory of no length.
-    fn place(&self, values: usize) -> &Device {
-        if values == 0 { &Device::Cpu } else { &self.device }
+    fn place(&self, values: usize) -> &candle_core::Device {
+        if values == 0 { &Device::CPU.place } else { &self.device.place }
     }
 
     /// The training batch of a step: singers in turn, clips by their length, augmented as the recipe says. Where there
-    /// are clips `sung` by blends, a share of the segments is taken from those.
+    /// are clips `sung` by blends, a share of the segments is taken from those. Of several ranks each has its part.
     pub(crate) fn training(&self, step: u64, sung: &SungByBlends) -> Result<Batch> {
         let training = &self.recipe.training;
-        self.build(&self.draw(training.seed, step, training.batch, sung))
+        let cuts = self.draw(training.seed, step, training.batch, sung);
+        self.build(&cuts[self.device.share.part(cuts.len())])
     }
 
     /// The batch of spectra of a step, drawn in the same way, `segments` of them.
     pub(crate) fn spectra(&self, step: u64, segments: usize, sung: &SungByBlends) -> Result<FrameBatch> {
         let frames = self.recipe.training.segment_frames;
         let cuts = self.draw(self.recipe.training.seed ^ SPECTRUM_SEED, step, segments, sung);
+        let cuts = &cuts[self.device.share.part(segments)];
+        let segments = cuts.len();
         let (mut input, mut features, mut spectrum) = (Vec::new(), Vec::new(), Vec::new());
-        for cut in &cuts {
+        for cut in cuts {
             self.encoder_segment(cut, frames, &mut input);
             self.frame_features(cut, frames, &mut features, &mut Vec::new());
             let mels = cut.clip.spectrum.len() / cut.clip.frames.len();
@@ -222,7 +226,7 @@ impl<'a> Batcher<'a> {
                 codes: join(&segments, |segment| &segment.codes).into(),
                 excitation: join(&segments, |segment| &segment.excitation).into(),
                 prior_basis: join(&segments, |segment| &segment.prior_basis).into(),
-                log_level: Tensor::from_vec(log_level, (batch, frames), &self.device)?,
+                log_level: Tensor::from_vec(log_level, (batch, frames), &self.device.place)?,
                 targets: join(&segments, |segment| &segment.targets).into(),
             },
         })
@@ -230,7 +234,7 @@ impl<'a> Batcher<'a> {
 
     /// What [`Batcher::encoder_segment`] wrote for each segment, one after the other.
     fn encoder_tensor(&self, input: Vec<f32>, batch: usize) -> Result<Tensor> {
-        let device = &self.device;
+        let device = &self.device.place;
         match self.recipe.model.encoder {
             EncoderConfig::Mel { mels, .. } => {
                 let width = input.len() / (batch * (mels + 1));

@@ -2,9 +2,18 @@
 
 use thiserror::Error;
 
+use super::ranks::Share;
+
 /// What steps are made by.
 #[derive(Clone, Debug)]
-pub struct Device(pub(super) candle_core::Device);
+pub struct Device {
+    pub(super) place: candle_core::Device,
+    pub(super) share: Share,
+}
+
+/// What the ranks of a run find each other by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meeting([u8; 128]);
 
 /// Why a GPU makes no steps.
 #[derive(Debug, Error)]
@@ -25,51 +34,142 @@ pub enum DeviceError {
         /// The same.
         minor: i32,
     },
+    /// Cards that cannot talk to each other.
+    #[error("the cards cannot train together: {0}; train with one, without `--ranks`")]
+    Ranks(String),
 }
 
 impl Device {
     /// The processor.
-    pub const CPU: Self = Self(candle_core::Device::Cpu);
+    pub const CPU: Self = Self { place: candle_core::Device::Cpu, share: Share::ALL };
+
+    /// The same with a rank's share.
+    #[cfg(test)]
+    pub(super) fn shared(self, share: Share) -> Self {
+        Self { share, ..self }
+    }
 
     /// candle's device.
     #[cfg(all(test, feature = "train-cuda"))]
     pub(crate) fn candle(&self) -> &candle_core::Device {
-        &self.0
+        &self.place
     }
+}
 
+#[cfg(not(feature = "train-cuda"))]
+impl Device {
     /// The first CUDA device.
     ///
     /// # Errors
     /// Always: this program was built without it.
-    #[cfg(not(feature = "train-cuda"))]
     pub fn cuda() -> Result<Self, DeviceError> {
         Err(DeviceError::NotBuilt)
     }
 
+    /// CUDA device `rank` as one of `count`, each another process's.
+    ///
+    /// # Errors
+    /// Always: this program was built without it.
+    pub fn cuda_rank(_rank: usize, _count: usize, _meeting: Meeting) -> Result<Self, DeviceError> {
+        Err(DeviceError::NotBuilt)
+    }
+}
+
+#[cfg(feature = "train-cuda")]
+impl Device {
     /// The first CUDA device.
     ///
     /// # Errors
     /// [`DeviceError`] where there is none that can run the kernels.
-    #[cfg(feature = "train-cuda")]
     pub fn cuda() -> Result<Self, DeviceError> {
-        use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
+        Ok(Self { place: candle_core::Device::Cuda(open(0)?), share: Share::ALL })
+    }
 
-        let missing = |error: DriverError| {
-            let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
-            DeviceError::Missing(text.unwrap_or_else(|_| "its driver is not on this machine".into()))
-        };
-        let context = CudaContext::new(0).map_err(missing)?;
-        let (major, minor) = context.compute_capability().map_err(missing)?;
-        if major < 8 {
-            return Err(DeviceError::TooOld { major, minor });
+    /// CUDA device `rank` as one of `count`, each another process's. Waits for the others.
+    ///
+    /// # Errors
+    /// [`DeviceError`] where it is not there or cannot talk to others.
+    pub fn cuda_rank(rank: usize, count: usize, meeting: Meeting) -> Result<Self, DeviceError> {
+        use super::ranks::nccl::{Id, Nccl};
+
+        let device = open(rank)?;
+        let ranks = Nccl::join(&device, rank, count, Id(meeting.0)).map_err(DeviceError::Ranks)?;
+        Ok(Self { place: candle_core::Device::Cuda(device), share: Share::of(ranks) })
+    }
+}
+
+impl Meeting {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`DeviceError`] where NVIDIA's library for it is not there.
+    #[cfg(feature = "train-cuda")]
+    pub fn new() -> Result<Self, DeviceError> {
+        super::ranks::nccl::meeting().map(|id| Self(id.0)).map_err(DeviceError::Ranks)
+    }
+
+    /// A new one.
+    ///
+    /// # Errors
+    /// Always: this program was built without it.
+    #[cfg(not(feature = "train-cuda"))]
+    pub fn new() -> Result<Self, DeviceError> {
+        Err(DeviceError::NotBuilt)
+    }
+}
+
+impl std::fmt::Display for Meeting {
+    /// As hexadecimal digits.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl std::str::FromStr for Meeting {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 128];
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2).unwrap_or_default(), 16)?;
         }
-        // candle adds where in its source it was, line by line.
-        let first_line = |error: candle_core::Error| {
-            DeviceError::Missing(error.to_string().lines().next().unwrap_or_default().to_owned())
-        };
-        let device = candle_core::CudaDevice::new_with_stream(0).map_err(first_line)?;
-        // SAFETY: all that a run does on the card is done on this device's one stream, in its order.
-        unsafe { device.disable_event_tracking() };
-        Ok(Self(candle_core::Device::Cuda(device)))
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(feature = "train-cuda")]
+fn open(ordinal: usize) -> Result<candle_core::CudaDevice, DeviceError> {
+    use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
+
+    let missing = |error: DriverError| {
+        let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+        DeviceError::Missing(text.unwrap_or_else(|_| "its driver is not on this machine".into()))
+    };
+    let context = CudaContext::new(ordinal).map_err(missing)?;
+    let (major, minor) = context.compute_capability().map_err(missing)?;
+    if major < 8 {
+        return Err(DeviceError::TooOld { major, minor });
+    }
+    // candle adds where in its source it was, line by line.
+    let first_line = |error: candle_core::Error| {
+        DeviceError::Missing(error.to_string().lines().next().unwrap_or_default().to_owned())
+    };
+    let device = candle_core::CudaDevice::new_with_stream(ordinal).map_err(first_line)?;
+    // SAFETY: all that a run does on the card is done on this device's one stream, in its order.
+    unsafe { device.disable_event_tracking() };
+    Ok(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meeting_is_told_in_hexadecimal_digits() {
+        let meeting = Meeting(std::array::from_fn(|place| 3 * place as u8));
+        let told = meeting.to_string();
+        assert_eq!(told.len(), 256);
+        assert_eq!(told.parse(), Ok(meeting));
+        assert!(told[1..].parse::<Meeting>().is_err() && "x".parse::<Meeting>().is_err());
     }
 }

@@ -22,6 +22,7 @@ use super::error::TrainError;
 use super::inherit::inherit;
 use super::objective::{Objective, objective};
 use super::optimizer::Adam;
+use super::ranks::Share;
 use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
 use crate::files::{Encoding, Sound};
 use crate::model::Parameters;
@@ -63,6 +64,7 @@ pub struct Trainer<'a> {
     objective: Box<dyn Objective + 'a>,
     folder: PathBuf,
     parameters: Parameters,
+    share: Share,
     adam: Adam,
     average: Average,
     /// Phase II: the round that is going on.
@@ -116,8 +118,9 @@ impl<'a> Trainer<'a> {
         if !corpus.mel_mean.is_empty() {
             parameters.set("encoder.mel_mean", &corpus.mel_mean)?;
         }
-        let parameters = parameters.on(&device.0)?;
-        let objective = objective(recipe, corpus, &parameters)?;
+        device.share.check(recipe)?;
+        let parameters = parameters.on(&device.place)?;
+        let objective = objective(recipe, corpus, &parameters, device)?;
         let mut trainer = Self {
             recipe,
             corpus,
@@ -125,6 +128,7 @@ impl<'a> Trainer<'a> {
             folder: folder.into(),
             average: Average::new(&parameters)?,
             parameters,
+            share: device.share.clone(),
             adam: Adam::of(&recipe.training.learn),
             round: None,
             step: 0,
@@ -152,9 +156,9 @@ impl<'a> Trainer<'a> {
         let training = &self.recipe.training;
         let mut recent = Recent::default();
         let mut started = Instant::now();
-        while self.step < training.steps && !stop.load(Ordering::Relaxed) {
+        while self.step < training.steps && !self.is_to_stop(stop)? {
             self.begin_round(stop)?;
-            if stop.load(Ordering::Relaxed) {
+            if self.is_to_stop(stop)? {
                 break;
             }
             let losses = self.train_step()?;
@@ -190,6 +194,11 @@ impl<'a> Trainer<'a> {
             bank: self.bank_path(),
             cpu_time: self.cpu_time(),
         })
+    }
+
+    /// Whether any rank was asked to stop.
+    fn is_to_stop(&self, stop: &AtomicBool) -> Result<bool, TrainError> {
+        Ok(self.share.any(stop.load(Ordering::Relaxed), self.parameters.device())?)
     }
 
     /// Begins a round of phase II where one is due, unless it is asked to stop meanwhile.
@@ -255,6 +264,9 @@ impl<'a> Trainer<'a> {
 
     /// Saves the checkpoint and the bank; with `previews` the curve and, until that is set, the rendered clips as well.
     fn save(&self, previews: Option<&AtomicBool>) -> Result<(), TrainError> {
+        if !self.share.is_first() {
+            return Ok(());
+        }
         let mut checkpoint = Checkpoint::default();
         checkpoint.put("model", &self.parameters, &self.adam)?;
         self.objective.save(&mut checkpoint)?;

@@ -101,6 +101,12 @@ impl<'a> Span<'a> {
         Self { address: self.address + 4 * first as u64, values: self.values - first, memory: PhantomData }
     }
 
+    /// Where they are on the device, and how many.
+    #[cfg(feature = "train-cuda")]
+    pub(crate) fn raw(self) -> (u64, usize) {
+        (self.address, self.values)
+    }
+
     /// How many there are.
     pub(super) fn values(self) -> usize {
         self.values

@@ -1,7 +1,7 @@
 //! Learning from samples: how well the decoder predicts each from those before it, and what the encoder must keep and lose
 //! for that.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::Objective;
 use crate::model::random::Generator;
@@ -12,8 +12,10 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::codebook::{RunningCodebook, perplexity};
 use crate::train::corpus::Corpus;
 use crate::train::curve::{Losses, Point};
+use crate::train::device::Device;
 use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
+use crate::train::ranks::Share;
 use crate::train::recipe::Recipe;
 use crate::train::score::{mean_bits, scored_samples, validation_cuts};
 use crate::voice::CODEBOOK;
@@ -28,6 +30,7 @@ pub(super) struct Samples<'a> {
     /// The same of F0.
     pitch_confusion: Option<(Confusion, Adam)>,
     codebook: Option<RunningCodebook>,
+    share: Share,
 }
 
 impl<'a> Samples<'a> {
@@ -35,14 +38,16 @@ impl<'a> Samples<'a> {
         recipe: &'a Recipe,
         corpus: &'a Corpus,
         parameters: &Parameters,
+        device: &Device,
     ) -> Result<Self, TrainError> {
         let codebook = &recipe.training.codebook;
-        let device = parameters.device();
-        let confusion = |strength, outputs, seed| confusion_of(recipe, strength, outputs, seed, device);
+        let confusion =
+            |strength, outputs, seed| confusion_of(recipe, strength, outputs, seed, &device.place);
         Ok(Self {
             recipe,
             corpus,
             batcher: Batcher::new(recipe, corpus, device),
+            share: device.share.clone(),
             confusion: confusion(recipe.training.confusion, corpus.singers.len(), 0xC0F)?,
             pitch_confusion: confusion(recipe.training.pitch_confusion, 1, 0xF0C)?,
             codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
@@ -56,8 +61,11 @@ impl<'a> Samples<'a> {
             return Ok(latent.clone());
         }
         let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED ^ purpose, step);
-        let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
-        Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
+        // Drawn for all ranks' segments, so that each has the same whoever it belongs to.
+        let all: Vec<f32> =
+            (0..latent.elem_count() * self.share.count()).map(|_| deviation * random.normal()).collect();
+        let noise = &all[self.share.part(all.len())];
+        Ok((latent + Tensor::from_slice(noise, latent.shape(), latent.device())?)?)
     }
 }
 
@@ -78,7 +86,8 @@ impl Objective for Samples<'_> {
         let own = parameters.of_decoder(model, batch.decoder_input.singers[0] as usize);
         let decoder = Decoder::new(model, &own);
         let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
-        let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
+        let scored = scored_samples(self.recipe) / self.share.count();
+        let nats = (nll.sum_all()? / scored as f64)?;
         let mut loss = nats.clone();
         let mut losses = Losses::default();
 
@@ -120,10 +129,15 @@ impl Objective for Samples<'_> {
         }
 
         losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
+        losses = Losses::from_values(self.share.average(losses.values(), parameters.device())?);
         if !losses.bits.is_finite() {
             return Err(TrainError::Diverged { step });
         }
-        let gradients = loss.backward()?;
+        let mut gradients = loss.backward()?;
+        let confusions = self.confusion.iter().chain(&self.pitch_confusion);
+        for learnt in confusions.map(|(confusion, _)| &confusion.parameters).chain([parameters]) {
+            self.share.average_gradients(&mut gradients, learnt)?;
+        }
         let rate = self.recipe.learning_rate(step);
         let norm = training.gradient_norm;
         adam.step(parameters, &gradients, rate, norm)?;
@@ -200,7 +214,7 @@ fn confusion_of(
     strength: f32,
     outputs: usize,
     seed: u64,
-    device: &Device,
+    device: &candle_core::Device,
 ) -> Result<Option<(Confusion, Adam)>, TrainError> {
     if strength == 0.0 {
         return Ok(None);
