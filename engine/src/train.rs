@@ -62,7 +62,7 @@ mod trainer;
 pub use adapt::{Adapted, NewSinger, adapt, adapt_on, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use cost::TrainingCost;
-pub use device::{Device, DeviceError, Meeting};
+pub use device::{Device, DeviceError, Meeting, Products};
 pub use error::TrainError;
 pub use layout::test_part;
 pub use recipe::{

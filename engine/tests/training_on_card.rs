@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use falsetto_engine::train::{Corpus, Device, Meeting, Recipe, Setting, Trainer};
+use falsetto_engine::train::{Corpus, Device, Meeting, Products, Recipe, Setting, Trainer};
 use toy::make_corpus;
 
 const STEPS: u64 = 40;
@@ -47,7 +47,7 @@ fn a_card_learns_what_the_processor_learns() {
     let recipe = Recipe::load_with(&file, &settings).unwrap();
     let corpus = Corpus::load(&corpus_folder, &recipe, &|_, _| {}).unwrap();
 
-    let card = Device::cuda().unwrap();
+    let card = Device::cuda(Products::Single).unwrap();
     let (first, seconds) = run(&card, &recipe, &corpus, &folder.path().join("card"), STEPS);
     let (second, _) = run(&card, &recipe, &corpus, &folder.path().join("again"), STEPS);
     assert_eq!(first, second, "the same run twice");
@@ -59,7 +59,7 @@ fn a_card_learns_what_the_processor_learns() {
     // As the only one of several cards, where their library is there.
     match Meeting::new() {
         Ok(meeting) => {
-            let alone = Device::cuda_rank(0, 1, meeting).unwrap();
+            let alone = Device::cuda_rank(0, 1, meeting, Products::Single).unwrap();
             let (ranked, _) = run(&alone, &recipe, &corpus, &folder.path().join("rank"), STEPS);
             assert_eq!(ranked, first, "one rank");
         }
@@ -72,4 +72,19 @@ fn a_card_learns_what_the_processor_learns() {
     assert_eq!(more.len(), 2);
     let (more, _) = run(&card, &recipe, &corpus, &folder.path().join("processor"), steps + 2);
     assert!(more.iter().all(|bits| bits.is_finite()) && more.len() == 2);
+
+    // What fewer bits cost and save; how a card multiplies is one for all that follows.
+    for products in [Products::Tf32, Products::Bfloat16] {
+        let card = Device::cuda(products).unwrap();
+        let (bits, seconds) =
+            run(&card, &recipe, &corpus, &folder.path().join(format!("{products:?}")), STEPS);
+        let last = |bits: &[f32]| bits.iter().rev().take(10).sum::<f32>() / 10.0;
+        println!(
+            "{:.2} ms with {products:?}; the last ten steps have {:.4} bits, {:.4} in single precision",
+            1e3 * seconds,
+            last(&bits),
+            last(&first)
+        );
+        assert!((last(&bits) - last(&first)).abs() < 0.1, "{products:?}");
+    }
 }

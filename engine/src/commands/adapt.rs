@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use falsetto_engine::train::{Corpus, NewSinger, adapt_on, adaptation_recipe};
 
-use super::device::TrainingDevice;
+use super::device::{Products, TrainingDevice};
 use super::{Outcome, open_bank, progress_bar, say, tell_left_out};
 
 /// Add a singer to a voice bank. The other singers stay what they are, bit for bit.
@@ -36,7 +36,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    let device = arguments.device.open()?;
+    let device = arguments.device.open(Products::F32)?;
     let bank = open_bank(arguments.voice.as_deref())?;
     if bank.singer_index(&arguments.name).is_ok() {
         let bank = &bank.card().name;

@@ -37,10 +37,31 @@ pub enum TrainingDevice {
 
 impl TrainingDevice {
     /// The device, if it is there.
-    pub fn open(self) -> Result<train::Device, String> {
+    pub fn open(self, products: Products) -> Result<train::Device, String> {
         match self {
             Self::Cpu => Ok(train::Device::CPU),
-            Self::Cuda => train::Device::cuda().map_err(|error| error.to_string()),
+            Self::Cuda => train::Device::cuda(products.into()).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// What the factors of a card's products are rounded to.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Products {
+    /// Nothing: single precision, as on the processor.
+    F32,
+    /// 11 significant bits.
+    Tf32,
+    /// 8 significant bits.
+    Bf16,
+}
+
+impl From<Products> for train::Products {
+    fn from(products: Products) -> Self {
+        match products {
+            Products::F32 => Self::Single,
+            Products::Tf32 => Self::Tf32,
+            Products::Bf16 => Self::Bfloat16,
         }
     }
 }

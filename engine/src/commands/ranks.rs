@@ -4,13 +4,13 @@ use std::io::Read;
 use std::process::{Command, Stdio, exit};
 use std::thread;
 
-use falsetto_engine::train::{Device, Meeting};
+use falsetto_engine::train::{Device, Meeting, Products};
 
 /// Tells a copy its rank and where the ranks meet: `RANK:MEETING`.
 const VARIABLE: &str = "FALSETTO_RANK";
 
 /// The card of this rank of so many. The first rank starts the others, and ends when one of them fails; they end with it.
-pub fn open(count: usize) -> Result<Device, String> {
+pub fn open(count: usize, products: Products) -> Result<Device, String> {
     let (rank, meeting) = match std::env::var(VARIABLE) {
         Ok(told) => {
             let parts = told.split_once(':').and_then(|(rank, meeting)| {
@@ -27,7 +27,7 @@ pub fn open(count: usize) -> Result<Device, String> {
             (0, meeting)
         }
     };
-    Device::cuda_rank(rank, count, meeting).map_err(|error| error.to_string())
+    Device::cuda_rank(rank, count, meeting, products).map_err(|error| error.to_string())
 }
 
 /// Starts a copy of this process. It says nothing unless it fails.

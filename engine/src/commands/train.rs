@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use falsetto_engine::train::{Corpus, Recipe, Setting, Trainer};
 use falsetto_engine::voice::VoiceBank;
 
-use super::device::TrainingDevice;
+use super::device::{Products, TrainingDevice};
 use super::{Outcome, progress_bar, ranks, tell_left_out};
 
 /// Train a voice bank.
@@ -35,6 +35,9 @@ pub struct Arguments {
     /// What makes the steps.
     #[arg(long, value_enum, default_value_t = TrainingDevice::Cpu)]
     device: TrainingDevice,
+    /// What the factors of a card's products are rounded to: fewer bits are faster.
+    #[arg(long, value_enum, default_value_t = Products::F32)]
+    products: Products,
     /// Train on so many cards, each its part of every batch, by NVIDIA's NCCL.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     ranks: Option<u16>,
@@ -42,8 +45,10 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Outcome {
     let device = match arguments.ranks {
-        None => arguments.device.open()?,
-        Some(count) if arguments.device == TrainingDevice::Cuda => ranks::open(count.into())?,
+        None => arguments.device.open(arguments.products)?,
+        Some(count) if arguments.device == TrainingDevice::Cuda => {
+            ranks::open(count.into(), arguments.products.into())?
+        }
         Some(_) => return Err("ranks are cards: --ranks goes with --device cuda".into()),
     };
     let mut recipe =

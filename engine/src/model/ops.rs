@@ -32,7 +32,7 @@ pub use reverse::reverse_gradient;
 
 #[cfg(feature = "train-cuda")]
 pub(crate) use device::{
-    card::{follow as follow_on_card, with_tensors as with_tensors_on_card},
+    card::{Products as CardProducts, follow as follow_on_card, with_tensors as with_tensors_on_card},
     optimizer::{Step as AdamStep, Table as AdamTable},
 };
 

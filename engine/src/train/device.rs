@@ -9,11 +9,25 @@ use super::ranks::Share;
 pub struct Device {
     pub(super) place: candle_core::Device,
     pub(super) share: Share,
+    /// Whether the processor makes the next batch while the device is busy with this one.
+    pub(super) works_ahead: bool,
 }
 
 /// What the ranks of a run find each other by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meeting([u8; 128]);
+
+/// What the factors of a GPU's products are rounded to; their sums are of single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Nothing: as the processor multiplies.
+    #[default]
+    Single,
+    /// 11 significant bits, where single precision has 24.
+    Tf32,
+    /// 8 significant bits.
+    Bfloat16,
+}
 
 /// Why a GPU makes no steps.
 #[derive(Debug, Error)]
@@ -41,12 +55,18 @@ pub enum DeviceError {
 
 impl Device {
     /// The processor.
-    pub const CPU: Self = Self { place: candle_core::Device::Cpu, share: Share::ALL };
+    pub const CPU: Self = Self { place: candle_core::Device::Cpu, share: Share::ALL, works_ahead: false };
 
     /// The same with a rank's share.
     #[cfg(test)]
     pub(super) fn shared(self, share: Share) -> Self {
         Self { share, ..self }
+    }
+
+    /// The same with batches made ahead, as for a card.
+    #[cfg(test)]
+    pub(super) fn ahead(self) -> Self {
+        Self { works_ahead: true, ..self }
     }
 
     /// candle's device.
@@ -62,7 +82,7 @@ impl Device {
     ///
     /// # Errors
     /// Always: this program was built without it.
-    pub fn cuda() -> Result<Self, DeviceError> {
+    pub fn cuda(_products: Products) -> Result<Self, DeviceError> {
         Err(DeviceError::NotBuilt)
     }
 
@@ -70,31 +90,45 @@ impl Device {
     ///
     /// # Errors
     /// Always: this program was built without it.
-    pub fn cuda_rank(_rank: usize, _count: usize, _meeting: Meeting) -> Result<Self, DeviceError> {
+    pub fn cuda_rank(
+        _rank: usize,
+        _count: usize,
+        _meeting: Meeting,
+        _products: Products,
+    ) -> Result<Self, DeviceError> {
         Err(DeviceError::NotBuilt)
     }
 }
 
 #[cfg(feature = "train-cuda")]
 impl Device {
-    /// The first CUDA device.
+    /// The first CUDA device. How it multiplies is one for all devices of this process.
     ///
     /// # Errors
     /// [`DeviceError`] where there is none that can run the kernels.
-    pub fn cuda() -> Result<Self, DeviceError> {
-        Ok(Self { place: candle_core::Device::Cuda(open(0)?), share: Share::ALL })
+    pub fn cuda(products: Products) -> Result<Self, DeviceError> {
+        Ok(Self::card(open(0, products)?, Share::ALL))
     }
 
     /// CUDA device `rank` as one of `count`, each another process's. Waits for the others.
     ///
     /// # Errors
     /// [`DeviceError`] where it is not there or cannot talk to others.
-    pub fn cuda_rank(rank: usize, count: usize, meeting: Meeting) -> Result<Self, DeviceError> {
+    pub fn cuda_rank(
+        rank: usize,
+        count: usize,
+        meeting: Meeting,
+        products: Products,
+    ) -> Result<Self, DeviceError> {
         use super::ranks::nccl::{Id, Nccl};
 
-        let device = open(rank)?;
+        let device = open(rank, products)?;
         let ranks = Nccl::join(&device, rank, count, Id(meeting.0)).map_err(DeviceError::Ranks)?;
-        Ok(Self { place: candle_core::Device::Cuda(device), share: Share::of(ranks) })
+        Ok(Self::card(device, Share::of(ranks)))
+    }
+
+    fn card(device: candle_core::CudaDevice, share: Share) -> Self {
+        Self { place: candle_core::Device::Cuda(device), share, works_ahead: true }
     }
 }
 
@@ -138,8 +172,10 @@ impl std::str::FromStr for Meeting {
 }
 
 #[cfg(feature = "train-cuda")]
-fn open(ordinal: usize) -> Result<candle_core::CudaDevice, DeviceError> {
+fn open(ordinal: usize, products: Products) -> Result<candle_core::CudaDevice, DeviceError> {
     use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
+
+    use crate::model::ops::CardProducts;
 
     let missing = |error: DriverError| {
         let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
@@ -155,9 +191,34 @@ fn open(ordinal: usize) -> Result<candle_core::CudaDevice, DeviceError> {
         DeviceError::Missing(error.to_string().lines().next().unwrap_or_default().to_owned())
     };
     let device = candle_core::CudaDevice::new_with_stream(ordinal).map_err(first_line)?;
+    keep_memory(&context);
+    match products {
+        Products::Single => CardProducts::Single,
+        Products::Tf32 => CardProducts::Tf32,
+        Products::Bfloat16 => CardProducts::Bfloat16,
+    }
+    .use_everywhere();
     // SAFETY: all that a run does on the card is done on this device's one stream, in its order.
     unsafe { device.disable_event_tracking() };
     Ok(device)
+}
+
+/// Has the driver keep what is given back: it would hand it to the system whenever somebody waits for the card, and fetch it
+/// again in the next step. A driver that does not know of it goes on as it is used to.
+#[cfg(feature = "train-cuda")]
+fn keep_memory(context: &candle_core::cuda_backend::cudarc::driver::CudaContext) {
+    use candle_core::cuda_backend::cudarc::driver::sys::{
+        CUmemPool_attribute_enum as Attribute, cuDeviceGetDefaultMemPool, cuMemPoolSetAttribute,
+    };
+
+    let (mut pool, mut most) = (std::ptr::null_mut(), u64::MAX);
+    // SAFETY: the first call writes the pool, the second reads a number of 64 bits, as this attribute is.
+    unsafe {
+        if cuDeviceGetDefaultMemPool(&raw mut pool, context.cu_device()).result().is_ok() {
+            let attribute = Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            let _ = cuMemPoolSetAttribute(pool, attribute, (&raw mut most).cast()).result();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Share {
             "networks with a codebook or of spectral envelopes learn from whole batches".into()
         } else if training.pitch_confusion > 0.0 {
             "training.pitch_confusion is a mean over a whole batch's voiced frames".into()
-        } else if training.batch % count != 0 || segments % count != 0 {
+        } else if !(training.batch.is_multiple_of(count) && segments.is_multiple_of(count)) {
             format!("training.batch and training.spectrum.segments must be multiples of {count}")
         } else {
             return Ok(());

@@ -125,10 +125,9 @@ fn corpus(folder: &Path, recipe: &Recipe) -> Corpus {
 }
 
 /// Bits of each step, as the rank tells them.
-fn train(recipe: &Recipe, corpus: &Corpus, out: &Path, share: Share, until: u64) -> Vec<f32> {
-    let device = Device::CPU.shared(share);
+fn train(recipe: &Recipe, corpus: &Corpus, out: &Path, device: &Device, until: u64) -> Vec<f32> {
     let (stop, mut bits) = (AtomicBool::new(false), Vec::new());
-    let mut trainer = Trainer::on(&device, recipe, corpus, out, None).unwrap();
+    let mut trainer = Trainer::on(device, recipe, corpus, out, None).unwrap();
     trainer
         .run(&stop, &mut |progress| {
             bits.push(progress.bits);
@@ -150,7 +149,7 @@ fn two_ranks_make_the_run_that_one_makes() {
     let recipe = recipe(folder.path(), |text| text);
     let corpus = corpus(&folder.path().join("corpus"), &recipe);
     let alone = folder.path().join("alone");
-    let wanted = train(&recipe, &corpus, &alone, Share::ALL, u64::MAX);
+    let wanted = train(&recipe, &corpus, &alone, &Device::CPU, u64::MAX);
     let out = |rank: usize| folder.path().join(format!("rank {rank}"));
     // The first rank is told to stop after the fourth step, and both do, to go on together.
     let bits: Vec<Vec<f32>> = [4, u64::MAX]
@@ -163,7 +162,8 @@ fn two_ranks_make_the_run_that_one_makes() {
                         // The second reads what the first saved, as from one folder.
                         let (rank, recipe, corpus, out) = (thread.rank, &recipe, &corpus, out(0));
                         let until = if rank == 0 { until } else { u64::MAX };
-                        scope.spawn(move || train(recipe, corpus, &out, Share::of(thread), until))
+                        let device = Device::CPU.shared(Share::of(thread));
+                        scope.spawn(move || train(recipe, corpus, &out, &device, until))
                     })
                     .collect();
                 ranks.into_iter().map(|rank| rank.join().unwrap()).collect::<Vec<_>>()
@@ -185,6 +185,18 @@ fn two_ranks_make_the_run_that_one_makes() {
         // Adam's first steps are as long for the smallest gradient as for the largest, whatever its rounding.
         assert!(largest < 2e-3, "{name} is off by {largest}");
     }
+}
+
+#[test]
+fn batches_that_are_made_ahead_are_the_same_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    // Rounds of phase II begin with steps 2 and 5.
+    let phase_two = "[backtranslation]\nfirst_step = 2\nevery_steps = 3\nclips = 1\ntranspose_semitones = 3.0\nshare = 0.5\n";
+    let recipe = recipe(folder.path(), |text| text + phase_two);
+    let corpus = corpus(&folder.path().join("corpus"), &recipe);
+    let wanted = train(&recipe, &corpus, &folder.path().join("one by one"), &Device::CPU, u64::MAX);
+    let got = train(&recipe, &corpus, &folder.path().join("ahead"), &Device::CPU.ahead(), u64::MAX);
+    assert_eq!(got, wanted);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 //! All that is asked of it goes to the device's one stream, which keeps the order.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use candle_core::backend::BackendStorage;
+use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::result::{gemm_ex, gemm_strided_batched_ex};
 use candle_core::cuda_backend::cudarc::cublas::sys;
@@ -27,6 +29,32 @@ const MOST_BLOCKS: usize = 8192;
 
 /// Values of 32 bits on the card.
 pub(crate) type Memory = CudaSlice<f32>;
+
+/// What the factors of a card's products are rounded to; their sums are of single precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Products {
+    Single,
+    Tf32,
+    Bfloat16,
+}
+
+static PRODUCTS: AtomicU8 = AtomicU8::new(Products::Single as u8);
+
+impl Products {
+    /// From now on, for all cards of this process, as candle has it too.
+    pub(crate) fn use_everywhere(self) {
+        PRODUCTS.store(self as u8, Relaxed);
+        set_gemm_reduced_precision_f32(self != Self::Single);
+    }
+
+    fn used() -> Self {
+        let used = PRODUCTS.load(Relaxed);
+        [Self::Tf32, Self::Bfloat16]
+            .into_iter()
+            .find(|products| *products as u8 == used)
+            .unwrap_or(Self::Single)
+    }
+}
 
 /// See the module.
 pub(crate) struct Card {
@@ -175,7 +203,11 @@ impl Machine for Card {
         let (rows, depth, columns) = (rows as i32, depth as i32, columns as i32);
         let blas = self.device.cublas_handle();
         let single = sys::cudaDataType_t::CUDA_R_32F;
-        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        let compute = match Products::used() {
+            Products::Single => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            Products::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Products::Bfloat16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
+        };
         let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         let (one, before) = ((&raw const one).cast(), (&raw const before).cast());
         let [right_at, left_at, target_at] =

@@ -145,11 +145,13 @@ fn check_head<M: Machine>(machine: &M, samples: usize, frames: usize, with_prior
     });
 }
 
+/// Samples, frames, whether there is a prior, first scored sample.
+const HEADS: [(usize, usize, bool, usize); 5] =
+    [(12, 3, true, 0), (12, 3, false, 5), (700, 7, true, 70), (700, 7, false, 0), (12, 2, true, 12)];
+
 #[test]
 fn the_head() {
-    for (samples, frames, with_prior, first_scored) in
-        [(12, 3, true, 0), (12, 3, false, 5), (700, 7, true, 70), (700, 7, false, 0), (12, 2, true, 12)]
-    {
+    for (samples, frames, with_prior, first_scored) in HEADS {
         check_head(&Emulator::new(), samples, frames, with_prior, first_scored);
     }
 }
@@ -348,7 +350,7 @@ fn threads_learn() {
 #[test]
 #[ignore = "needs an NVIDIA card: cargo xtask gpu"]
 fn a_card_computes_what_the_processor_computes() {
-    let device = crate::train::Device::cuda().unwrap();
+    let device = crate::train::Device::cuda(crate::train::Products::Single).unwrap();
     let card = super::card::Card::new(device.candle().as_cuda_device().unwrap());
     for sizes in STACKS.into_iter().chain([(6, 48, 48, 4_000, 25)]) {
         check_stack(&card, sizes);
