@@ -40,7 +40,9 @@ fn a_card_learns_what_the_processor_learns() {
     let folder = tempfile::tempdir().unwrap();
     let corpus_folder = folder.path().join("corpus");
     make_corpus(&corpus_folder);
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/recipes/live.toml");
+    // In the program, so that it can be built elsewhere.
+    let file = folder.path().join("live.toml");
+    std::fs::write(&file, include_str!("../../assets/recipes/live.toml")).unwrap();
     let settings =
         ["card.home_f0_hz=", "backtranslation=", "training.validation_clips=1", "training.tritone_step=0"];
     let settings = settings.map(|setting| setting.parse::<Setting>().unwrap());

@@ -75,6 +75,71 @@ pub(crate) trait Machine {
         threads: usize,
         arguments: &[Argument<'_>],
     ) -> Result<()>;
+
+    /// `count` products `target (rows, columns) = or += left (rows, depth) right (depth, columns)`.
+    ///
+    /// # Panics
+    /// If a matrix does not lie in its span.
+    fn multiply_all(
+        &self,
+        count: usize,
+        (rows, depth, columns): (usize, usize, usize),
+        target: Matrices<'_>,
+        put: Put,
+        left: Matrices<'_>,
+        right: Matrices<'_>,
+    ) -> Result<()> {
+        if count == 0 || rows == 0 || columns == 0 || depth == 0 {
+            // No operation here has an empty sum that must be written.
+            return Ok(());
+        }
+        assert!(target.column == 1, "the target's rows are contiguous");
+        assert!(target.end(count, rows, columns) <= target.span.values, "target too short");
+        assert!(left.end(count, rows, depth) <= left.span.values, "left too short");
+        assert!(right.end(count, depth, columns) <= right.span.values, "right too short");
+        // SAFETY: as just asked.
+        unsafe { self.multiply_unchecked(&Product { count, rows, depth, columns, put, target, left, right }) }
+    }
+
+    /// One product.
+    fn multiply(
+        &self,
+        shape: (usize, usize, usize),
+        target: Matrices<'_>,
+        put: Put,
+        left: Matrices<'_>,
+        right: Matrices<'_>,
+    ) -> Result<()> {
+        self.multiply_all(1, shape, target, put, left, right)
+    }
+
+    /// Runs a kernel for so many items of one thread each. Its arguments must be what it takes.
+    ///
+    /// # Panics
+    /// If an array is shorter than the kernel reaches.
+    fn launch(&self, kernel: &'static str, items: usize, arguments: &[Argument<'_>]) -> Result<()> {
+        for argument in arguments {
+            if let Argument::Array(span, reached) = argument {
+                assert!(*reached <= span.values, "{kernel}: an array is too short");
+                if *reached >= MOST_VALUES {
+                    candle_core::bail!(
+                        "{kernel}: {reached} values are more than it counts; take fewer segments at a time"
+                    )
+                }
+            }
+        }
+        if items == 0 {
+            return Ok(());
+        }
+        // SAFETY: the arrays are as long as the kernel reaches, as just asked; that the types are right is what the tests see,
+        // whose machine knows each kernel's.
+        unsafe { self.launch_unchecked(kernel, items, arguments) }
+    }
+
+    /// [`Machine::launch`] for items of one warp each.
+    fn launch_warps(&self, kernel: &'static str, items: usize, arguments: &[Argument<'_>]) -> Result<()> {
+        self.launch(kernel, 32 * items, arguments)
+    }
 }
 
 /// Values in a device's memory, which stay there for `'a`.
@@ -172,76 +237,6 @@ impl Argument<'_> {
 
 /// Most values of an array: kernels count with 32 bits, and add a grid's threads to that.
 const MOST_VALUES: usize = 1 << 31;
-
-/// What holds of all machines.
-pub(super) trait MachineCalls: Machine {
-    /// `count` products `target (rows, columns) = or += left (rows, depth) right (depth, columns)`.
-    ///
-    /// # Panics
-    /// If a matrix does not lie in its span.
-    fn multiply_all(
-        &self,
-        count: usize,
-        (rows, depth, columns): (usize, usize, usize),
-        target: Matrices<'_>,
-        put: Put,
-        left: Matrices<'_>,
-        right: Matrices<'_>,
-    ) -> Result<()> {
-        if count == 0 || rows == 0 || columns == 0 || depth == 0 {
-            // No operation here has an empty sum that must be written.
-            return Ok(());
-        }
-        assert!(target.column == 1, "the target's rows are contiguous");
-        assert!(target.end(count, rows, columns) <= target.span.values, "target too short");
-        assert!(left.end(count, rows, depth) <= left.span.values, "left too short");
-        assert!(right.end(count, depth, columns) <= right.span.values, "right too short");
-        // SAFETY: as just asked.
-        unsafe { self.multiply_unchecked(&Product { count, rows, depth, columns, put, target, left, right }) }
-    }
-
-    /// One product.
-    fn multiply(
-        &self,
-        shape: (usize, usize, usize),
-        target: Matrices<'_>,
-        put: Put,
-        left: Matrices<'_>,
-        right: Matrices<'_>,
-    ) -> Result<()> {
-        self.multiply_all(1, shape, target, put, left, right)
-    }
-
-    /// Runs a kernel for so many items of one thread each. Its arguments must be what it takes.
-    ///
-    /// # Panics
-    /// If an array is shorter than the kernel reaches.
-    fn launch(&self, kernel: &'static str, items: usize, arguments: &[Argument<'_>]) -> Result<()> {
-        for argument in arguments {
-            if let Argument::Array(span, reached) = argument {
-                assert!(*reached <= span.values, "{kernel}: an array is too short");
-                if *reached >= MOST_VALUES {
-                    candle_core::bail!(
-                        "{kernel}: {reached} values are more than it counts; take fewer segments at a time"
-                    )
-                }
-            }
-        }
-        if items == 0 {
-            return Ok(());
-        }
-        // SAFETY: the arrays are as long as the kernel reaches, as just asked; that the types are right is what the tests see,
-        // whose machine knows each kernel's.
-        unsafe { self.launch_unchecked(kernel, items, arguments) }
-    }
-
-    /// [`MachineCalls::launch`] for items of one warp each.
-    fn launch_warps(&self, kernel: &'static str, items: usize, arguments: &[Argument<'_>]) -> Result<()> {
-        self.launch(kernel, 32 * items, arguments)
-    }
-}
-
-impl<M: Machine> MachineCalls for M {}
 
 /// A number as kernels count. What it belongs to is bounded by [`MOST_VALUES`].
 pub(super) fn number(value: usize) -> Argument<'static> {

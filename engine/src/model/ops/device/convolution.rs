@@ -3,7 +3,7 @@
 use candle_core::Result;
 
 use super::sums::{product_over_columns, row_sums, swap};
-use super::{Argument, Machine, MachineCalls, Matrices, Span, number};
+use super::{Argument, Machine, Matrices, Span, number};
 use crate::model::ops::conv::{Sizes, Wanted};
 use crate::model::ops::matrix::Put;
 

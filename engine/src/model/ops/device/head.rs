@@ -3,7 +3,7 @@
 use candle_core::Result;
 
 use super::sums::{parts, parts_of_rows, product_over_columns, sum_parts};
-use super::{Argument, Machine, MachineCalls, Matrices, Span, number};
+use super::{Argument, Machine, Matrices, Span, number};
 use crate::model::ops::head::{CODES, HeadOptions, Sizes};
 use crate::model::ops::matrix::Put;
 use crate::voice::MU_LAW_CODES;

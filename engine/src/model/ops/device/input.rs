@@ -3,7 +3,7 @@
 use candle_core::Result;
 
 use super::sums::{part_columns, parts, product_over_columns, row_sums, sum_parts, swap};
-use super::{Argument, Machine, MachineCalls, Matrices, Span, number};
+use super::{Argument, Machine, Matrices, Span, number};
 use crate::model::ops::input::InputSizes;
 use crate::model::ops::matrix::Put;
 use crate::voice::MU_LAW_CODES;

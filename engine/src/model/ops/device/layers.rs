@@ -6,7 +6,7 @@
 use candle_core::Result;
 
 use super::sums::{partial_products, parts, swap};
-use super::{Argument, Machine, MachineCalls, Matrices, Span, number};
+use super::{Argument, Machine, Matrices, Span, number};
 use crate::model::ops::layer::Sizes;
 use crate::model::ops::matrix::Put;
 

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use candle_core::Result;
 
-use super::{Argument, Machine, MachineCalls, Span, number};
+use super::{Argument, Machine, Span, number};
 
 /// Values of one piece at most: each is one warp's.
 const PIECE: usize = 1024;

@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Argument, Machine, MachineCalls, Span, number};
+use super::{Argument, Machine, Span, number};
 use crate::model::ops::basis::Sizes;
 
 /// `(B, T)`. Shapes as of [`frame_basis`](crate::model::ops::frame_basis).

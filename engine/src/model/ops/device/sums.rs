@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Argument, Machine, MachineCalls, Matrices, Span, number};
+use super::{Argument, Machine, Matrices, Span, number};
 use crate::model::ops::matrix::Put;
 
 /// Columns of a part: at most so many, and no fewer than half of it where that leaves no rest.

@@ -63,9 +63,9 @@ fn check<M: Machine>(
     }
 }
 
-/// Batch, residual and skip channels, samples, frames: odd ones.
-const STACKS: [(usize, usize, usize, usize, usize); 3] =
-    [(3, 2, 3, 12, 3), (3, 5, 4, 700, 7), (2, 17, 9, 1_430, 13)];
+/// Batch, residual and skip channels, samples, frames: odd ones, and numbers of columns with and without a rest of their parts.
+const STACKS: [(usize, usize, usize, usize, usize); 4] =
+    [(3, 2, 3, 12, 3), (3, 5, 4, 700, 7), (2, 17, 9, 1_430, 13), (2, 3, 2, 1_117, 1)];
 
 fn check_stack<M: Machine>(
     machine: &M,
@@ -147,7 +147,7 @@ fn check_head<M: Machine>(machine: &M, samples: usize, frames: usize, with_prior
 
 /// Samples, frames, whether there is a prior, first scored sample.
 const HEADS: [(usize, usize, bool, usize); 5] =
-    [(12, 3, true, 0), (12, 3, false, 5), (700, 7, true, 70), (700, 7, false, 0), (12, 2, true, 12)];
+    [(12, 3, true, 0), (12, 3, false, 5), (700, 7, true, 70), (1_117, 1, false, 0), (12, 2, true, 12)];
 
 #[test]
 fn the_head() {
@@ -190,7 +190,7 @@ fn check_input<M: Machine>(machine: &M, samples: usize, features: usize) {
 }
 
 /// Samples and width of the excitation.
-const INPUTS: [(usize, usize); 3] = [(12, 5), (13, 0), (701, 6)];
+const INPUTS: [(usize, usize); 3] = [(12, 5), (13, 0), (1_117, 6)];
 
 #[test]
 fn the_input_of_the_decoder() {
