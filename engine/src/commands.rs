@@ -7,6 +7,7 @@ pub mod device;
 pub mod doctor;
 pub mod inspect;
 pub mod judge;
+pub mod ranks;
 pub mod score;
 pub mod singers;
 pub mod train;

@@ -16,6 +16,8 @@
 #![warn(missing_docs)]
 
 pub mod decode;
+#[cfg(test)]
+mod emulation;
 #[cfg(feature = "files")]
 pub mod files;
 #[cfg(feature = "judge")]

@@ -12,6 +12,9 @@
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
 //! shapes           spectral shapes of frames drawn from clips, as a graph of envelopes takes them
 //! optimizer        Adam with a clipped global norm; its state is saved, so that a resumed run goes on exactly
+//! device           the processor, or a GPU
+//! ranks            several processes that make a run together, a card each
+//! average          the running average of the parameters, which a bank is made of
 //! codebook         a codebook that follows the frames that fall to it
 //! critic           tells converted envelopes from sung ones
 //! cost             what a run takes in processor time, kept beside the bank
@@ -28,6 +31,7 @@
 //! ```
 
 mod adapt;
+mod average;
 mod backtranslation;
 mod batch;
 mod chart;
@@ -37,6 +41,7 @@ mod corpus;
 mod cost;
 mod critic;
 mod curve;
+mod device;
 mod emphasis;
 mod error;
 mod inherit;
@@ -46,6 +51,7 @@ mod objective;
 mod optimizer;
 mod past;
 mod phrases;
+mod ranks;
 mod recipe;
 mod score;
 mod setting;
@@ -54,9 +60,10 @@ mod split;
 mod timbre;
 mod trainer;
 
-pub use adapt::{Adapted, NewSinger, adapt, recipe as adaptation_recipe};
+pub use adapt::{Adapted, NewSinger, adapt, adapt_on, recipe as adaptation_recipe};
 pub use corpus::{Corpus, CorpusError};
 pub use cost::TrainingCost;
+pub use device::{Device, DeviceError, Meeting, Products};
 pub use error::TrainError;
 pub use layout::test_part;
 pub use recipe::{

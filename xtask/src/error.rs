@@ -35,6 +35,10 @@ pub enum ChoreError {
     Host(#[from] HostError),
     #[error("{}: its source gives another PTX; make it anew with: cargo xtask ptx", path.display())]
     StalePtx { path: PathBuf },
+    #[error(
+        "NVIDIA's compiler comes as Python packages for Linux on x86-64 alone; docs/gpu.md says how to build with a toolkit"
+    )]
+    NoToolkit,
     #[error("{}: {source}", path.display())]
     Report { path: PathBuf, source: serde_json::Error },
     #[error("the built-in bank: {0}")]

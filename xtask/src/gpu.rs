@@ -3,10 +3,23 @@
 use serde_json::Value;
 
 use crate::error::{ChoreError, Result};
+use crate::train_cuda;
 use crate::workspace::{cargo, release_program, root, run as run_command};
 
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Instead, whether the card trains as the processor does, and how long a step takes.
+    #[arg(long)]
+    training: bool,
+}
+
 /// `cargo xtask gpu`: writes docs/gpu.json, and its table into docs/gpu.md.
-pub fn run() -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.training {
+        // One at a time, since times are taken.
+        let mut test = train_cuda::toolkit()?.cargo(&["test", "--lib", "--test", "training_on_card"]);
+        return run_command(test.args(["a_card", "--", "--ignored", "--nocapture", "--test-threads=1"]));
+    }
     run_command(cargo().args([
         "test",
         "--release",

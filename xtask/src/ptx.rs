@@ -1,4 +1,4 @@
-//! `cargo xtask ptx`: makes the PTX of the GPU's decoder, which is committed beside its source so that no build needs CUDA.
+//! `cargo xtask ptx`: makes the PTX of the kernels, which is committed beside its source so that no build needs CUDA.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,8 +17,12 @@ pub struct Arguments {
     check: bool,
 }
 
-/// For all cards, and for those with clusters.
-const PTX: [&str; 2] = ["decoder.ptx", "decoder_clusters.ptx"];
+/// The decoder's, for all cards and for those with clusters, and the trainer's: folder, source, PTX.
+const PTX: [(&str, &str, &str); 3] = [
+    ("engine/src/decode/cuda/kernels", "decoder.cu", "decoder.ptx"),
+    ("engine/src/decode/cuda/kernels", "decoder.cu", "decoder_clusters.ptx"),
+    ("engine/src/model/ops/device/kernels", "training.cu", "training.ptx"),
+];
 
 /// `cargo xtask ptx`
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -31,7 +35,7 @@ pub fn check() -> Result<()> {
         println!("NVRTC is pinned for Linux on x86-64 alone; the PTX is not compared here");
         return Ok(());
     }
-    let made = PTX.map(|name| target().join(name));
+    let made = PTX.map(|(_, _, name)| target().join(name));
     compile(&made)?;
     for (made, committed) in made.iter().zip(committed()) {
         if read(made)? != read(&committed)? {
@@ -45,16 +49,16 @@ fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| ChoreError::File { path: path.to_owned(), source })
 }
 
-fn kernels() -> PathBuf {
-    root().join("engine/src/decode/cuda/kernels")
-}
-
-fn committed() -> [PathBuf; 2] {
-    PTX.map(|name| kernels().join(name))
+fn committed() -> [PathBuf; 3] {
+    PTX.map(|(folder, _, name)| root().join(folder).join(name))
 }
 
 fn compile(to: &[PathBuf]) -> Result<()> {
     let python = python::environment_with("ptx-python", &[], &COMPILERS)?;
-    let script = root().join("xtask/ptx/compile.py");
-    run_command(Command::new(python).arg("-B").arg(script).arg(kernels().join("decoder.cu")).args(to))
+    let mut command = Command::new(python);
+    command.arg("-B").arg(root().join("xtask/ptx/compile.py"));
+    for ((folder, source, _), to) in PTX.iter().zip(to) {
+        command.arg(root().join(folder).join(source)).arg(to);
+    }
+    run_command(&mut command)
 }

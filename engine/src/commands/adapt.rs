@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use falsetto_engine::train::{Corpus, NewSinger, adapt, adaptation_recipe};
+use falsetto_engine::train::{Corpus, NewSinger, adapt_on, adaptation_recipe};
 
+use super::device::{Products, TrainingDevice};
 use super::{Outcome, open_bank, progress_bar, say, tell_left_out};
 
 /// Add a singer to a voice bank. The other singers stay what they are, bit for bit.
@@ -29,9 +30,13 @@ pub struct Arguments {
     /// Steps of learning.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
+    /// What makes the steps.
+    #[arg(long, value_enum, default_value_t = TrainingDevice::Cpu)]
+    device: TrainingDevice,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
+    let device = arguments.device.open(Products::F32)?;
     let bank = open_bank(arguments.voice.as_deref())?;
     if bank.singer_index(&arguments.name).is_ok() {
         let bank = &bank.card().name;
@@ -64,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     say!("{}: {:.1} minutes, median F0 {:.0} Hz", arguments.name, corpus.minutes[0], corpus.median_f0_hz[0]);
 
     let bar = progress_bar(arguments.steps, "{wide_bar} {pos}/{len} {elapsed}<{eta} {msg}");
-    let adapted = adapt(&bank, &singer, &recipe, &corpus, &stop, &mut |progress| {
+    let adapted = adapt_on(&device, &bank, &singer, &recipe, &corpus, &stop, &mut |progress| {
         bar.set_position(progress.step);
         bar.set_message(format!("{:.3} bits", progress.bits));
     })

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use falsetto_engine::train::{Corpus, Recipe, Setting, Trainer};
 use falsetto_engine::voice::VoiceBank;
 
-use super::{Outcome, progress_bar, tell_left_out};
+use super::device::{Products, TrainingDevice};
+use super::{Outcome, progress_bar, ranks, tell_left_out};
 
 /// Train a voice bank.
 #[derive(clap::Args)]
@@ -31,9 +32,25 @@ pub struct Arguments {
     /// Steps in all, instead of the recipe's.
     #[arg(long)]
     steps: Option<u64>,
+    /// What makes the steps.
+    #[arg(long, value_enum, default_value_t = TrainingDevice::Cpu)]
+    device: TrainingDevice,
+    /// What the factors of a card's products are rounded to: fewer bits are faster.
+    #[arg(long, value_enum, default_value_t = Products::F32)]
+    products: Products,
+    /// Train on so many cards, each its part of every batch, by NVIDIA's NCCL.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: Option<u16>,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
+    let device = match arguments.ranks {
+        None => arguments.device.open(arguments.products)?,
+        Some(count) if arguments.device == TrainingDevice::Cuda => {
+            ranks::open(count.into(), arguments.products.into())?
+        }
+        Some(_) => return Err("ranks are cards: --ranks goes with --device cuda".into()),
+    };
     let mut recipe =
         Recipe::load_with(&arguments.recipe, &arguments.set).map_err(|error| error.to_string())?;
     if let Some(steps) = arguments.steps {
@@ -58,8 +75,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     tell_left_out(&corpus);
 
-    let mut trainer =
-        Trainer::new(&recipe, &corpus, &arguments.out, from.as_ref()).map_err(|error| error.to_string())?;
+    let mut trainer = Trainer::on(&device, &recipe, &corpus, &arguments.out, from.as_ref())
+        .map_err(|error| error.to_string())?;
     if trainer.step() > 0 {
         eprintln!("going on from step {}", trainer.step());
     }

@@ -2,7 +2,7 @@
 //! the latent tells neither who sang nor at which pitch. Singers are told from the mean over time (Nachmani and Wolf 2019),
 //! F0 is told frame by frame (Deng et al., "PitchNet", 2020, arXiv 1912.01852).
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 
 use super::ops::{Geometry, conv1d, reverse_gradient};
 use super::parameters::Parameters;
@@ -34,6 +34,11 @@ impl Confusion {
             })
             .collect();
         Ok(Self { parameters: Parameters::from_specs(&specs, seed)? })
+    }
+
+    /// The same on a device.
+    pub(crate) fn on(self, device: &Device) -> Result<Self> {
+        Ok(Self { parameters: self.parameters.on(device)? })
     }
 
     /// Logits `(B, singers)` for a latent `(B, latent_size, frames)`. Gradients reach the classifier as they are and
@@ -75,7 +80,7 @@ impl Confusion {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     use super::*;
     use crate::model::random::Generator;

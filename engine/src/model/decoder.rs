@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::ops;
 use super::parameters::Parameters;
@@ -121,8 +121,8 @@ impl<'a> Decoder<'a> {
         }
         let width = self.config.singer_embedding_size;
         if width > 0 {
-            let singers = Tensor::new(singers, &Device::Cpu)?;
             let mut table = self.parameters.get(EMBEDDING)?.clone();
+            let singers = Tensor::new(singers, table.device())?;
             if self.config.singers == SingerInput::OneHot {
                 table = table.detach();
             }

@@ -1,6 +1,6 @@
 //! The networks over spectral envelopes as graphs: shapes `(N, bins)` in, latent `(N, latent_size)`, shapes `(N, bins)` out.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::ops::leaky_relu;
 
 use super::decoder::linear;
@@ -64,7 +64,8 @@ pub fn decode_shapes(
         if config.singers == SingerInput::OneHot {
             table = table.detach();
         }
-        parts.push(table.index_select(&Tensor::new(singers, &Device::Cpu)?, 0)?);
+        let singers = Tensor::new(singers, table.device())?;
+        parts.push(table.index_select(&singers, 0)?);
     }
     let merged = linear(
         &Tensor::cat(&parts, 1)?,
@@ -101,6 +102,8 @@ pub fn draw_latent(encoded: &Tensor, noise: Vec<f32>) -> Result<(Tensor, Tensor)
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::voice::{BottleneckConfig, ConditionConfig, DecoderConfig, EnvelopeConfig};
 

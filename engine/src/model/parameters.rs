@@ -10,7 +10,7 @@ use crate::voice::{
     name_in_decoder, tensor_specs,
 };
 
-/// Named trainable tensors (f32, on the CPU).
+/// Named trainable tensors (f32, all on one device).
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
 }
@@ -46,6 +46,27 @@ impl Parameters {
         Ok(Self { vars })
     }
 
+    /// The same values on a device.
+    pub(crate) fn on(self, device: &Device) -> Result<Self> {
+        if device.is_cpu() {
+            return Ok(self);
+        }
+        let moved = |(name, var): (String, Var)| Ok((name, Var::from_tensor(&var.to_device(device)?)?));
+        Ok(Self { vars: self.vars.into_iter().map(moved).collect::<Result<_>>()? })
+    }
+
+    /// Where they are; the CPU if there is none.
+    pub(crate) fn device(&self) -> &Device {
+        self.vars.values().next().map_or(&Device::Cpu, |var| var.device())
+    }
+
+    /// The same values in tensors of their own.
+    #[cfg(feature = "train-cuda")]
+    pub(crate) fn copy(&self) -> Result<Self> {
+        let copied = |(name, var): (&String, &Var)| Ok((name.clone(), Var::from_tensor(&var.copy()?)?));
+        Ok(Self { vars: self.vars.iter().map(copied).collect::<Result<_>>()? })
+    }
+
     /// The tensor called `name`. A name that the configuration does not have is a bug of the caller and an error.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         match self.vars.get(name) {
@@ -73,7 +94,7 @@ impl Parameters {
     /// Overwrites tensors with values read back from a checkpoint or bank.
     pub fn set(&self, name: &str, values: &[f32]) -> Result<()> {
         match self.vars.get(name) {
-            Some(var) => var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?),
+            Some(var) => var.set(&Tensor::from_slice(values, var.shape(), var.device())?),
             None => candle_core::bail!("no parameter is called {name}"),
         }
     }

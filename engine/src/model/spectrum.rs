@@ -5,7 +5,7 @@
 //! about words is faint. A spectrum has no past to lean on: all that is right in it came through the latent. And when the
 //! decoder sings, what it drew can be led to it (see [`Equalizer`](crate::signal::equalizer::Equalizer)).
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::decoder::linear;
 use super::parameters::Parameters;
@@ -14,5 +14,5 @@ use super::parameters::Parameters;
 pub fn spectrum_distance(parameters: &Parameters, frames: &Tensor, wanted: &[f32]) -> Result<Tensor> {
     let weight = parameters.get("spectrum.weight")?;
     let read = linear(frames, weight, parameters.get("spectrum.bias")?)?;
-    (&read - Tensor::from_slice(wanted, read.shape(), &Device::Cpu)?)?.abs()?.mean_all()
+    (&read - Tensor::from_slice(wanted, read.shape(), read.device())?)?.abs()?.mean_all()
 }

@@ -10,6 +10,7 @@ use candle_core::Tensor;
 use super::backtranslation::SungByBlends;
 use super::batch::{Batcher, Cut};
 use super::corpus::Corpus;
+use super::device::Device;
 use super::error::TrainError;
 use super::optimizer::Adam;
 use super::recipe::{AugmentConfig, CardConfig, Recipe, TrainingConfig};
@@ -126,9 +127,22 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
     }
 }
 
+/// [`adapt_on`] the processor.
+pub fn adapt(
+    bank: &VoiceBank,
+    singer: &NewSinger,
+    recipe: &Recipe,
+    corpus: &Corpus,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Adapted, TrainError> {
+    adapt_on(&Device::CPU, bank, singer, recipe, corpus, stop, progress)
+}
+
 /// Finds the embedding under which the bank predicts the recordings best, by the gradient alone. `corpus` holds the one
 /// new singer, read by [`Corpus::load_singer`]; `recipe` is [`recipe`]'s. Stops early, with what it has, when `stop` is set.
-pub fn adapt(
+pub fn adapt_on(
+    device: &Device,
     bank: &VoiceBank,
     singer: &NewSinger,
     recipe: &Recipe,
@@ -149,7 +163,9 @@ pub fn adapt(
     embeddings.extend(vec![0.0; width]);
     parameters.set(EMBEDDING, &embeddings)?;
 
-    let batcher = Batcher::new(recipe, corpus);
+    let parameters = parameters.on(&device.place)?;
+
+    let batcher = Batcher::new(recipe, corpus, device);
     let cuts = validation_cuts(recipe, corpus);
     let bits_as = |singer: usize| {
         let cuts: Vec<Cut> = cuts.iter().map(|cut| Cut { singer, ..*cut }).collect();

@@ -24,6 +24,8 @@ const ROUND_SEED: u64 = 0xB7A2;
 pub(crate) struct SungByBlends {
     /// For each singer: the place of a training clip, and what is heard in its stead.
     clips: Vec<Vec<(usize, Vec<f32>)>>,
+    /// Which round it is; none in phase I.
+    pub(crate) round: Option<u64>,
 }
 
 /// A clip that is to be sung.
@@ -108,7 +110,7 @@ impl SungByBlends {
         for (order, heard) in orders.into_iter().zip(heard) {
             clips[order.singer].push((order.place, heard));
         }
-        Ok(Some(Self { clips }))
+        Ok(Some(Self { clips, round: Some(round) }))
     }
 
     /// With the probability that the recipe states, the place of one of the singer's clips and what the encoder hears

@@ -1,10 +1,11 @@
 //! Segments drawn from clips, augmented, as the graph takes them. A batch is a function of (seed, step) alone.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::backtranslation::SungByBlends;
 use super::corpus::{Clip, Corpus};
+use super::device::Device;
 use super::jitter::shift_pitch;
 use super::past::{Flaws, Past};
 use super::recipe::Recipe;
@@ -105,26 +106,36 @@ pub(crate) struct Batcher<'a> {
     pub(crate) recipe: &'a Recipe,
     corpus: &'a Corpus,
     context: EncoderContext,
+    /// Where batches go, and this rank's share of them.
+    device: Device,
 }
 
 impl<'a> Batcher<'a> {
-    pub(crate) fn new(recipe: &'a Recipe, corpus: &'a Corpus) -> Self {
-        Self { recipe, corpus, context: encoder_context(&recipe.model) }
+    pub(crate) fn new(recipe: &'a Recipe, corpus: &'a Corpus, device: &Device) -> Self {
+        Self { recipe, corpus, context: encoder_context(&recipe.model), device: device.clone() }
+    }
+
+    /// Where a tensor of so many values goes: a card has no memory of no length.
+    fn place(&self, values: usize) -> &candle_core::Device {
+        if values == 0 { &Device::CPU.place } else { &self.device.place }
     }
 
     /// The training batch of a step: singers in turn, clips by their length, augmented as the recipe says. Where there
-    /// are clips `sung` by blends, a share of the segments is taken from those.
+    /// are clips `sung` by blends, a share of the segments is taken from those. Of several ranks each has its part.
     pub(crate) fn training(&self, step: u64, sung: &SungByBlends) -> Result<Batch> {
         let training = &self.recipe.training;
-        self.build(&self.draw(training.seed, step, training.batch, sung))
+        let cuts = self.draw(training.seed, step, training.batch, sung);
+        self.build(&cuts[self.device.share.part(cuts.len())])
     }
 
     /// The batch of spectra of a step, drawn in the same way, `segments` of them.
     pub(crate) fn spectra(&self, step: u64, segments: usize, sung: &SungByBlends) -> Result<FrameBatch> {
         let frames = self.recipe.training.segment_frames;
         let cuts = self.draw(self.recipe.training.seed ^ SPECTRUM_SEED, step, segments, sung);
+        let cuts = &cuts[self.device.share.part(segments)];
+        let segments = cuts.len();
         let (mut input, mut features, mut spectrum) = (Vec::new(), Vec::new(), Vec::new());
-        for cut in &cuts {
+        for cut in cuts {
             self.encoder_segment(cut, frames, &mut input);
             self.frame_features(cut, frames, &mut features, &mut Vec::new());
             let mels = cut.clip.spectrum.len() / cut.clip.frames.len();
@@ -132,10 +143,11 @@ impl<'a> Batcher<'a> {
             spectrum.extend_from_slice(&cut.clip.spectrum[range]);
         }
         let channels = features.len() / (segments * frames);
+        let place = self.place(features.len());
         Ok(FrameBatch {
             encoder_input: self.encoder_tensor(input, segments)?,
             singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
-            features: Tensor::from_vec(features, (segments, frames, channels), &Device::Cpu)?,
+            features: Tensor::from_vec(features, (segments, frames, channels), place)?,
             spectrum,
         })
     }
@@ -200,21 +212,21 @@ impl<'a> Batcher<'a> {
             segments.iter().flat_map(|segment| part(segment).iter().copied()).collect()
         }
 
-        let device = &Device::Cpu;
         let encoder_input = join(&segments, |segment| &segment.encoder_input);
         let encoder_input = self.encoder_tensor(encoder_input, batch)?;
         let features = join(&segments, |segment| &segment.features);
         let channels = features.len() / (batch * frames);
+        let place = self.place(features.len());
         let log_level = join(&segments, |segment| &segment.log_level);
         Ok(Batch {
             encoder_input,
             decoder_input: DecoderInput {
                 singers: cuts.iter().map(|cut| cut.singer as u32).collect(),
-                features: Tensor::from_vec(features, (batch, frames, channels), device)?,
+                features: Tensor::from_vec(features, (batch, frames, channels), place)?,
                 codes: join(&segments, |segment| &segment.codes).into(),
                 excitation: join(&segments, |segment| &segment.excitation).into(),
                 prior_basis: join(&segments, |segment| &segment.prior_basis).into(),
-                log_level: Tensor::from_vec(log_level, (batch, frames), device)?,
+                log_level: Tensor::from_vec(log_level, (batch, frames), &self.device.place)?,
                 targets: join(&segments, |segment| &segment.targets).into(),
             },
         })
@@ -222,7 +234,7 @@ impl<'a> Batcher<'a> {
 
     /// What [`Batcher::encoder_segment`] wrote for each segment, one after the other.
     fn encoder_tensor(&self, input: Vec<f32>, batch: usize) -> Result<Tensor> {
-        let device = &Device::Cpu;
+        let device = &self.device.place;
         match self.recipe.model.encoder {
             EncoderConfig::Mel { mels, .. } => {
                 let width = input.len() / (batch * (mels + 1));

@@ -51,9 +51,9 @@ impl Checkpoint {
         for (name, values) in parameters.values()? {
             self.tensors.insert(format!("{prefix}.value.{name}"), values);
         }
-        for (name, moments) in &adam.moments {
-            self.tensors.insert(format!("{prefix}.first.{name}"), moments.first.clone());
-            self.tensors.insert(format!("{prefix}.second.{name}"), moments.second.clone());
+        for (name, moments) in adam.moments()? {
+            self.tensors.insert(format!("{prefix}.first.{name}"), moments.first);
+            self.tensors.insert(format!("{prefix}.second.{name}"), moments.second);
         }
         self.facts.insert(format!("{prefix}.adam_steps"), adam.steps.to_string());
         Ok(())
@@ -70,7 +70,7 @@ impl Checkpoint {
             let first = self.tensors.get(&format!("{prefix}.first.{name}"));
             let second = self.tensors.get(&format!("{prefix}.second.{name}"));
             if let (Some(first), Some(second)) = (first, second) {
-                adam.moments.insert(name.into(), Moments { first: first.clone(), second: second.clone() });
+                adam.set_moments(name, Moments { first: first.clone(), second: second.clone() });
             }
         }
         adam.steps = self.fact(&format!("{prefix}.adam_steps"))?;

@@ -4,7 +4,7 @@
 //! Networks" (Interspeech 2017): the critic is there for naturalness. It is not told who sings, and the encoder never hears
 //! of it.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::ops::leaky_relu;
 
 use super::optimizer::Adam;
@@ -30,8 +30,8 @@ pub(crate) struct Critic {
 }
 
 impl Critic {
-    /// A fresh critic of shapes of so many bins.
-    pub(crate) fn new(bins: usize, config: CriticConfig, seed: u64) -> Result<Self> {
+    /// A fresh critic of shapes of so many bins, on a device.
+    pub(crate) fn new(bins: usize, config: CriticConfig, seed: u64, device: &Device) -> Result<Self> {
         let mut specs = Vec::new();
         let mut spec = |name: String, shape: &[usize]| specs.push(TensorSpec { name, shape: shape.to_vec() });
         let (mut inputs, mut left) = (1, bins);
@@ -42,7 +42,8 @@ impl Critic {
         }
         spec("critic.score.weight".into(), &[1, inputs * left]);
         spec("critic.score.bias".into(), &[1]);
-        Ok(Self { parameters: Parameters::from_specs(&specs, seed)?, adam: Adam::without_momentum(), config })
+        let parameters = Parameters::from_specs(&specs, seed)?.on(device)?;
+        Ok(Self { parameters, adam: Adam::without_momentum(), config })
     }
 
     /// Its parameters and their optimizer, for a checkpoint.
@@ -163,8 +164,6 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     const BINS: usize = 27;
@@ -180,7 +179,7 @@ mod tests {
             many_steps: 100,
             many_every: 50,
         };
-        Critic::new(BINS, config, 3).unwrap()
+        Critic::new(BINS, config, 3, &Device::Cpu).unwrap()
     }
 
     /// Shapes of a Gaussian of unit variance whose mean lies `distance` from 0, evenly over the bins.

@@ -55,6 +55,14 @@ pub enum TrainError {
         /// Its name.
         bank: String,
     },
+    /// A recipe whose batches cannot be shared out.
+    #[error("{count} ranks cannot train this recipe together: {reason}")]
+    Ranks {
+        /// How many.
+        count: usize,
+        /// Why not.
+        reason: String,
+    },
     /// The output folder.
     #[error("output folder {path}: {source}")]
     Output {

@@ -7,6 +7,7 @@ use super::backtranslation::SungByBlends;
 use super::checkpoint::Checkpoint;
 use super::corpus::Corpus;
 use super::curve::{Losses, Point};
+use super::device::Device;
 use super::error::TrainError;
 use super::optimizer::Adam;
 use super::recipe::Recipe;
@@ -35,14 +36,15 @@ pub(super) trait Objective {
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), String>;
 }
 
-/// The one that the recipe's model asks for.
+/// The one that the recipe's model asks for, on the parameters' device.
 pub(super) fn objective<'a>(
     recipe: &'a Recipe,
     corpus: &'a Corpus,
     parameters: &Parameters,
+    device: &Device,
 ) -> Result<Box<dyn Objective + 'a>, TrainError> {
     Ok(match recipe.model.envelope {
-        Some(_) => Box::new(Envelopes::new(recipe, corpus, parameters)?),
-        None => Box::new(Samples::new(recipe, corpus, parameters)?),
+        Some(_) => Box::new(Envelopes::new(recipe, corpus, parameters, device)?),
+        None => Box::new(Samples::new(recipe, corpus, parameters, device)?),
     })
 }

@@ -27,13 +27,23 @@ pub(crate) struct Adam {
     learn: Vec<String>,
     /// Steps made, for the bias correction.
     pub(crate) steps: u64,
-    /// Moments by tensor name.
-    pub(crate) moments: BTreeMap<String, Moments>,
+    /// Moments by tensor name, of tensors that the processor moves or that nobody has moved since they were read.
+    moments: BTreeMap<String, Moments>,
+    /// Those of tensors that a card moves, which lie there.
+    #[cfg(feature = "train-cuda")]
+    on_card: BTreeMap<String, [Tensor; 2]>,
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { momentum: MOMENTUM, learn: Vec::new(), steps: 0, moments: BTreeMap::new() }
+        Self {
+            momentum: MOMENTUM,
+            learn: Vec::new(),
+            steps: 0,
+            moments: BTreeMap::new(),
+            #[cfg(feature = "train-cuda")]
+            on_card: BTreeMap::new(),
+        }
     }
 }
 
@@ -46,6 +56,23 @@ impl Adam {
     /// One that moves those tensors alone whose names begin with one of `learn`; all if there is none.
     pub(crate) fn of(learn: &[String]) -> Self {
         Self { learn: learn.to_vec(), ..Self::default() }
+    }
+
+    /// The moments of every tensor that was moved.
+    pub(crate) fn moments(&self) -> Result<BTreeMap<String, Moments>> {
+        #[cfg_attr(not(feature = "train-cuda"), expect(unused_mut))]
+        let mut all = self.moments.clone();
+        #[cfg(feature = "train-cuda")]
+        for (name, [first, second]) in &self.on_card {
+            let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1();
+            all.insert(name.clone(), Moments { first: values(first)?, second: values(second)? });
+        }
+        Ok(all)
+    }
+
+    /// Takes a tensor's moments from a checkpoint.
+    pub(crate) fn set_moments(&mut self, name: &str, moments: Moments) {
+        self.moments.insert(name.into(), moments);
     }
 
     /// Whether a tensor of this name is moved.
@@ -62,6 +89,10 @@ impl Adam {
         learning_rate: f32,
         largest_norm: f32,
     ) -> Result<f32> {
+        #[cfg(feature = "train-cuda")]
+        if parameters.device().is_cuda() {
+            return self.step_on_card(parameters, gradients, learning_rate, largest_norm);
+        }
         let mut collected = Vec::new();
         let mut square = 0f64;
         for (name, var) in parameters.iter().filter(|(name, _)| self.learns(name)) {
@@ -77,8 +108,7 @@ impl Adam {
         }
         let clip = if norm > largest_norm { largest_norm / norm } else { 1.0 };
         self.steps += 1;
-        let correction_1 = 1.0 - f64::from(self.momentum).powi(self.steps as i32) as f32;
-        let correction_2 = 1.0 - f64::from(BETA_2).powi(self.steps as i32) as f32;
+        let [correction_1, correction_2] = self.corrections();
         for (name, var, gradient) in collected {
             let moments = self.moments.entry(name.to_string()).or_default();
             moments.first.resize(gradient.len(), 0.0);
@@ -95,5 +125,65 @@ impl Adam {
             var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu)?)?;
         }
         Ok(norm)
+    }
+
+    /// What the moments lack after so many steps.
+    fn corrections(&self) -> [f32; 2] {
+        [self.momentum, BETA_2].map(|memory| 1.0 - f64::from(memory).powi(self.steps as i32) as f32)
+    }
+
+    /// The same where the parameters lie on a card: nothing of them leaves it.
+    #[cfg(feature = "train-cuda")]
+    fn step_on_card(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &GradStore,
+        learning_rate: f32,
+        largest_norm: f32,
+    ) -> Result<f32> {
+        use crate::model::ops::{AdamStep, AdamTable, with_tensors_on_card};
+
+        let mut tensors = Vec::new();
+        let moved: Vec<_> = parameters.iter().filter(|(name, _)| self.learns(name)).collect();
+        for (name, var) in moved {
+            let Some(gradient) = gradients.get(var.as_tensor()) else { continue };
+            let [first, second] = self.moments_on_card(name, var.as_tensor())?;
+            tensors.extend([var.as_tensor().clone(), gradient.contiguous()?, first, second]);
+        }
+        if tensors.is_empty() {
+            return Ok(0.0);
+        }
+        with_tensors_on_card(&tensors, |card, spans| {
+            let table = AdamTable::new(card, spans.as_chunks::<4>().0)?;
+            let norm = table.square(card)?.sqrt() as f32;
+            if !norm.is_finite() {
+                return Ok(norm);
+            }
+            self.steps += 1;
+            let step = AdamStep {
+                clip: if norm > largest_norm { largest_norm / norm } else { 1.0 },
+                rate: learning_rate,
+                memories: [self.momentum, BETA_2],
+                corrections: self.corrections(),
+                epsilon: EPSILON,
+            };
+            table.step(card, &step)?;
+            Ok(norm)
+        })
+    }
+
+    /// A tensor's moments on its card: those that were read from a checkpoint, or zeros.
+    #[cfg(feature = "train-cuda")]
+    fn moments_on_card(&mut self, name: &str, like: &Tensor) -> Result<[Tensor; 2]> {
+        if let Some(read) = self.moments.remove(name) {
+            let tensor = |values| Tensor::from_vec(values, like.shape(), like.device());
+            self.on_card.insert(name.into(), [tensor(read.first)?, tensor(read.second)?]);
+        }
+        if let Some(moments) = self.on_card.get(name) {
+            return Ok(moments.clone());
+        }
+        let moments = [like.zeros_like()?, like.zeros_like()?];
+        self.on_card.insert(name.into(), moments.clone());
+        Ok(moments)
     }
 }

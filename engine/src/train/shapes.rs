@@ -36,6 +36,8 @@ pub(crate) struct Shapes {
     scale: f32,
     /// Values that clips keep.
     kept: AtomicUsize,
+    /// Where batches go.
+    device: Device,
 }
 
 /// Measures frames on one thread.
@@ -84,6 +86,7 @@ impl Shapes {
             mean: vec![0.0; bins],
             scale: 1.0,
             kept: AtomicUsize::new(0),
+            device: parameters.device().clone(),
         };
         let mut cuts = Vec::new();
         for singer in 0..corpus.singers.len() {
@@ -114,7 +117,7 @@ impl Shapes {
     /// The frames of some segments.
     pub(crate) fn batch(&self, cuts: &[Cut], frames: usize) -> Result<ShapeBatch> {
         let bins = self.mean.len();
-        let shapes = Tensor::from_vec(self.measure(cuts, frames), (cuts.len() * frames, bins), &Device::Cpu)?;
+        let shapes = Tensor::from_vec(self.measure(cuts, frames), (cuts.len() * frames, bins), &self.device)?;
         let singers = cuts.iter().flat_map(|cut| std::iter::repeat_n(cut.singer as u32, frames)).collect();
         Ok(ShapeBatch { shapes, singers })
     }
@@ -221,6 +224,7 @@ mod tests {
             mean: (0..bins).map(|bin| bin as f32 * 1e-3).collect(),
             scale: 0.7,
             kept: AtomicUsize::new(kept),
+            device: Device::Cpu,
         };
         let clips = [clip(30, 150.0), clip(20, 310.0)];
         let cuts =

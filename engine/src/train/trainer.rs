@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::average::Average;
 use super::backtranslation::SungByBlends;
 use super::batch::{other_singer, samples_per_step};
 use super::chart;
@@ -15,11 +16,13 @@ use super::checkpoint::{Checkpoint, CheckpointError, write_atomically};
 use super::corpus::{Clip, Corpus};
 use super::cost::{self, Spent, TrainingCost};
 use super::curve::{CSV_HEADER, Losses, Point};
+use super::device::Device;
 use super::emphasis::Emphasis;
 use super::error::TrainError;
 use super::inherit::inherit;
 use super::objective::{Objective, objective};
 use super::optimizer::Adam;
+use super::ranks::Share;
 use super::recipe::{BacktranslationConfig, Recipe, RecipeError};
 use crate::files::{Encoding, Sound};
 use crate::model::Parameters;
@@ -61,9 +64,9 @@ pub struct Trainer<'a> {
     objective: Box<dyn Objective + 'a>,
     folder: PathBuf,
     parameters: Parameters,
+    share: Share,
     adam: Adam,
-    /// Running average of the parameters, which the bank is made of.
-    average: BTreeMap<String, Vec<f32>>,
+    average: Average,
     /// Phase II: the round that is going on.
     round: Option<Round>,
     step: u64,
@@ -81,9 +84,20 @@ struct Round {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run in `folder`: goes on from its checkpoint if there is one; starts anew otherwise, from the weights of `from`
-    /// or from chance.
+    /// [`Trainer::on`] the processor.
     pub fn new(
+        recipe: &'a Recipe,
+        corpus: &'a Corpus,
+        folder: &Path,
+        from: Option<&VoiceBank>,
+    ) -> Result<Self, TrainError> {
+        Self::on(&Device::CPU, recipe, corpus, folder, from)
+    }
+
+    /// A run in `folder`: goes on from its checkpoint if there is one, whatever device that was made on; starts anew otherwise,
+    /// from the weights of `from` or from chance.
+    pub fn on(
+        device: &Device,
         recipe: &'a Recipe,
         corpus: &'a Corpus,
         folder: &Path,
@@ -107,14 +121,17 @@ impl<'a> Trainer<'a> {
         if !corpus.timbre.is_empty() {
             parameters.set(TIMBRE, &corpus.timbre)?;
         }
-        let objective = objective(recipe, corpus, &parameters)?;
+        device.share.check(recipe)?;
+        let parameters = parameters.on(&device.place)?;
+        let objective = objective(recipe, corpus, &parameters, device)?;
         let mut trainer = Self {
             recipe,
             corpus,
             objective,
             folder: folder.into(),
-            average: parameters.values()?,
+            average: Average::new(&parameters)?,
             parameters,
+            share: device.share.clone(),
             adam: Adam::of(&recipe.training.learn),
             round: None,
             step: 0,
@@ -142,9 +159,9 @@ impl<'a> Trainer<'a> {
         let training = &self.recipe.training;
         let mut recent = Recent::default();
         let mut started = Instant::now();
-        while self.step < training.steps && !stop.load(Ordering::Relaxed) {
+        while self.step < training.steps && !self.is_to_stop(stop)? {
             self.begin_round(stop)?;
-            if stop.load(Ordering::Relaxed) {
+            if self.is_to_stop(stop)? {
                 break;
             }
             let losses = self.train_step()?;
@@ -182,12 +199,17 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// Whether any rank was asked to stop.
+    fn is_to_stop(&self, stop: &AtomicBool) -> Result<bool, TrainError> {
+        Ok(self.share.any(stop.load(Ordering::Relaxed), self.parameters.device())?)
+    }
+
     /// Begins a round of phase II where one is due, unless it is asked to stop meanwhile.
     fn begin_round(&mut self, stop: &AtomicBool) -> Result<(), TrainError> {
         if let (Some(config), Some(number)) = (&self.recipe.backtranslation, self.round_number())
             && self.round.as_ref().is_none_or(|round| round.number != number)
         {
-            self.round = self.sing_round(config, number, self.average.clone(), stop)?;
+            self.round = self.sing_round(config, number, self.average.values()?, stop)?;
         }
         Ok(())
     }
@@ -222,23 +244,16 @@ impl<'a> Trainer<'a> {
     fn update_average(&mut self) -> Result<(), TrainError> {
         // Early on the average follows quickly: the first weights are noise.
         let decay = self.recipe.training.average_decay.min((1 + self.step) as f32 / (10 + self.step) as f32);
-        for (name, values) in self.parameters.values()? {
-            if let Some(average) = self.average.get_mut(&name) {
-                average
-                    .iter_mut()
-                    .zip(&values)
-                    .for_each(|(mean, value)| *mean += (1.0 - decay) * (value - *mean));
-            }
-        }
-        Ok(())
+        Ok(self.average.follow(&self.parameters, decay)?)
     }
 
     /// What the averaged weights are worth.
     fn validate(&self) -> Result<Point, TrainError> {
         let averaged = Parameters::new(&self.recipe.model, self.corpus.singers.len(), 0)?;
-        for (name, values) in &self.average {
-            averaged.set(name, values)?;
+        for (name, values) in self.average.values()? {
+            averaged.set(&name, &values)?;
         }
+        let averaged = averaged.on(self.parameters.device())?;
         Ok(Point { step: self.step, ..self.objective.validate(&averaged)? })
     }
 
@@ -252,11 +267,14 @@ impl<'a> Trainer<'a> {
 
     /// Saves the checkpoint and the bank; with `previews` the curve and, until that is set, the rendered clips as well.
     fn save(&self, previews: Option<&AtomicBool>) -> Result<(), TrainError> {
+        if !self.share.is_first() {
+            return Ok(());
+        }
         let mut checkpoint = Checkpoint::default();
         checkpoint.put("model", &self.parameters, &self.adam)?;
         self.objective.save(&mut checkpoint)?;
-        for (name, values) in &self.average {
-            checkpoint.tensors.insert(format!("average.{name}"), values.clone());
+        for (name, values) in self.average.values()? {
+            checkpoint.tensors.insert(format!("average.{name}"), values);
         }
         // A round that is over is not needed any more: the next one is sung by the average.
         if let Some(round) = &self.round
@@ -273,7 +291,7 @@ impl<'a> Trainer<'a> {
         checkpoint.facts.insert("points".into(), lines.join("\n"));
         checkpoint.save(&self.checkpoint_path())?;
 
-        let bank = VoiceBank::new(self.card(), self.emphasised())?;
+        let bank = VoiceBank::new(self.card(), self.emphasised()?)?;
         bank.save(&self.bank_path())?;
         // At once: what is rendered below may take longer than the steps did, and is counted when the run ends.
         self.write_cost(bank.content_hash())?;
@@ -296,13 +314,13 @@ impl<'a> Trainer<'a> {
     }
 
     /// The averaged weights, the singers as far apart as the recipe says.
-    fn emphasised(&self) -> BTreeMap<String, Vec<f32>> {
-        let mut tensors = self.average.clone();
+    fn emphasised(&self) -> Result<BTreeMap<String, Vec<f32>>, TrainError> {
+        let mut tensors = self.average.values()?;
         let emphasis = self.recipe.training.emphasis();
         if let (Some(embeddings), true) = (tensors.get_mut(EMBEDDING), emphasis != Emphasis::NONE) {
             *embeddings = emphasis.put_on(embeddings, self.recipe.model.singer_embedding_size);
         }
-        tensors
+        Ok(tensors)
     }
 
     fn write_curve(&self, lines: &[String]) -> Result<(), TrainError> {
@@ -380,10 +398,12 @@ impl<'a> Trainer<'a> {
         }
         checkpoint.take("model", &self.parameters, &mut self.adam).map_err(content)?;
         self.objective.resume(&checkpoint).map_err(content)?;
-        for (name, average) in &mut self.average {
+        let average = |(name, _): (&str, _)| {
             let saved = checkpoint.tensors.get(&format!("average.{name}"));
-            *average = saved.ok_or_else(|| content(format!("average of {name} is missing")))?.clone();
-        }
+            let saved = saved.ok_or_else(|| content(format!("average of {name} is missing")))?;
+            Ok((name.to_owned(), saved.clone()))
+        };
+        self.average.set(self.parameters.iter().map(average).collect::<Result<_, CheckpointError>>()?)?;
         self.step = checkpoint.fact("step").map_err(content)?;
         // What the steps until here took is unknown where nothing is said, or something is said of others.
         let earlier = TrainingCost::read(&self.folder).filter(|cost| cost.steps == self.step);

@@ -1,7 +1,6 @@
 //! The kernel on the processor: `kernels/emulator.cpp`, compiled when a test asks for it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -9,6 +8,7 @@ use libloading::Library;
 
 use super::driver::{Chain, Driver, DriverError, Facts, Launch};
 use super::plan::Limits;
+use crate::emulation::{compile_emulator, load};
 
 type LaunchFunction =
     unsafe extern "C" fn(u32, bool, u32, u32, *const u32, *const u32, *const u32, u32, *mut u64, u32);
@@ -27,34 +27,6 @@ pub(super) struct Emulator {
 /// The folder of the kernel's sources.
 pub(super) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decode/cuda/kernels")
-}
-
-fn compiler() -> Command {
-    Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
-}
-
-/// What the system's C++ compiler says to these arguments.
-pub(super) fn compile(arguments: &[&str]) -> String {
-    let mut compiler = compiler();
-    let output = compiler
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run {compiler:?}: {error}; install a C++ compiler, as g++"));
-    assert!(output.status.success(), "{compiler:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Compiles the emulator that lies in `sources`.
-pub(super) fn compile_emulator(sources: &Path, options: &[&str], to: &Path) {
-    let source = sources.join("emulator.cpp");
-    let common = ["-std=c++20", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-o"];
-    let files = [to.to_str().unwrap(), source.to_str().unwrap()];
-    compile(&[&common[..], &files, options].concat());
-}
-
-fn load(file: &Path) -> Arc<Library> {
-    // SAFETY: the library is ours, and loading it runs nothing but the C++ runtime's own set-up.
-    Arc::new(unsafe { Library::new(file) }.unwrap())
 }
 
 /// With and without clusters.

@@ -1,17 +1,17 @@
 //! The kernel, run by the emulator, against the decoder on the processor: the same bits.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::emulator::{Emulator, compile, compile_emulator, sources};
+use super::emulator::{Emulator, sources};
 use super::layout::{Layer, Model, Share, Stream};
 use super::plan::Limits;
 use super::watched::Watched;
 use super::{Gpu, GpuError};
 use crate::decode::tests::{Frame, SIZES, Size, pack_in, random_tensors};
 use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask, decode_hops};
+use crate::emulation::{compile_emulator, watched_races};
 use crate::voice::{Arithmetic, Sampling};
 
 /// A chip that all of the sizes fit on, in one block.
@@ -215,28 +215,14 @@ fn threads_sing() {
     }
 }
 
-/// The races that ThreadSanitizer sees in the kernel that lies in `sources` while [`threads_sing`]. How Rust's own threads wait
-/// for each other it does not see, so what it says of them is passed over.
+/// The races that ThreadSanitizer sees in the kernel that lies in `sources` while [`threads_sing`].
 fn races(sources: &Path, clusters: bool) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(if clusters { CLUSTERS_EMULATOR } else { "emulator.so" });
     let mut options = vec!["-O1", "-g", "-DTHREADS", "-fsanitize=thread"];
     options.extend(clusters.then_some("-DCLUSTERS"));
     compile_emulator(sources, &options, &file);
-    // Where memory is laid out at random, ThreadSanitizer finds no room.
-    let output = Command::new("setarch")
-        .arg("-R")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "decode::cuda::tests::threads_sing", "--ignored", "--test-threads=1"])
-        .env("LD_PRELOAD", compile(&["-print-file-name=libtsan.so"]).trim())
-        .env(EMULATOR_VARIABLE, &file)
-        .output()
-        .unwrap();
-    let [said, warned] =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    // With the missing barrier the samples may be wrong as well.
-    assert!(said.contains("1 passed") || said.contains("1 failed"), "{said}{warned}");
-    warned.split("==================").filter(|part| part.contains("decoder.cu:")).map(String::from).collect()
+    watched_races("decode::cuda::tests::threads_sing", (EMULATOR_VARIABLE, &file), "decoder.cu:")
 }
 
 /// Barriers order all that threads of a block tell each other. That one that is missing would be seen is seen first.

@@ -2,9 +2,16 @@
 
 mod windows;
 
+#[cfg(feature = "train-cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "train-cuda")]
+use super::device::{
+    card::{Card, with_spans},
+    convolution as on_card,
+};
 use super::host::{check_length, sum_in_order, values, with_real, with_values};
 use super::matrix::{Put, View, ViewMut, multiply};
 use super::real::{Real, add_sum};
@@ -49,9 +56,9 @@ struct Conv {
 
 /// Which gradients anybody asks for.
 #[derive(Clone, Copy)]
-struct Wanted {
-    input: bool,
-    parameters: bool,
+pub(super) struct Wanted {
+    pub(super) input: bool,
+    pub(super) parameters: bool,
 }
 
 /// Those of the input, and of the weight with that of the bias behind it.
@@ -61,19 +68,19 @@ struct Gradients<T> {
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    inputs: usize,
-    outputs: usize,
-    taps: usize,
-    input_samples: usize,
-    padded_samples: usize,
-    output_samples: usize,
-    geometry: Geometry,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) taps: usize,
+    pub(super) input_samples: usize,
+    pub(super) padded_samples: usize,
+    pub(super) output_samples: usize,
+    pub(super) geometry: Geometry,
 }
 
 impl Sizes {
-    fn of(geometry: Geometry, x: &Shape, weight: &Shape, bias: &Shape) -> Result<Self> {
+    pub(super) fn of(geometry: Geometry, x: &Shape, weight: &Shape, bias: &Shape) -> Result<Self> {
         let (batch, inputs, input_samples) = x.dims3()?;
         let (outputs, weight_inputs, taps) = weight.dims3()?;
         if weight_inputs != inputs || inputs == 0 || outputs == 0 || geometry.stride == 0 {
@@ -261,6 +268,24 @@ impl CustomOp3 for Conv {
         })
     }
 
+    #[cfg(feature = "train-cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let sizes = Sizes::of(self.geometry, x_layout.shape(), weight_layout.shape(), bias_layout.shape())?;
+        let card = Card::of(x);
+        let inputs =
+            (card.values(x, x_layout)?, card.values(weight, weight_layout)?, card.values(bias, bias_layout)?);
+        let y = on_card::forward(&card, sizes, inputs)?;
+        Ok((card.storage(y), Shape::from((sizes.batch, sizes.outputs, sizes.output_samples))))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -270,6 +295,20 @@ impl CustomOp3 for Conv {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::of(self.geometry, x.shape(), weight.shape(), bias.shape())?;
+        #[cfg(feature = "train-cuda")]
+        if x.device().is_cuda() {
+            return with_spans([x, weight, gradient], |card, [x_values, weight_values, gradient]| {
+                let inputs = (x_values, weight_values, gradient);
+                let on_card::Gradients { input, parameters } =
+                    on_card::backward(card, sizes, self.wanted, inputs)?;
+                let (of_weight, of_bias) = parameters.unzip();
+                Ok((
+                    input.map(|memory| card.tensor(memory, x.shape())),
+                    of_weight.map(|memory| card.tensor(memory, weight.shape())),
+                    of_bias.map(|memory| card.tensor(memory, bias.shape())),
+                ))
+            });
+        }
         with_real!(x.dtype(), T => {
             let Gradients { input, parameters } = with_values([x, weight, gradient], |[x, weight, gradient]| {
                 Ok(sizes.backward::<T>(self.wanted, x, weight, gradient))

@@ -1,11 +1,20 @@
 //! The decoder's head: from the sum of skips to the cross-entropy of the next code, without ever holding the logits
 //! of a whole segment.
 
+#[cfg(feature = "train-cuda")]
+use std::sync::OnceLock;
 use std::sync::{Arc, LazyLock};
 
+#[cfg(feature = "train-cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "train-cuda")]
+use super::device::{
+    card::{Card, Memory, kept, with_spans},
+    head as on_card,
+};
 use super::host::{check_length, hop_runs, hop_samples, sum_in_order, values, with_real, with_values};
 use super::matrix::{Put, View, ViewMut, multiply, transpose};
 use super::real::{Real, add_log_density, add_log_density_gradient, add_sum, exp_below, raise_to, scale_by};
@@ -15,7 +24,7 @@ use crate::voice::MU_LAW_CODES;
 const BLOCK: usize = 256;
 
 /// Value and logarithm of the width of every code of the mu-law alphabet.
-static CODES: LazyLock<[(f64, f64); MU_LAW_CODES]> = LazyLock::new(|| {
+pub(super) static CODES: LazyLock<[(f64, f64); MU_LAW_CODES]> = LazyLock::new(|| {
     let value = |code: usize| {
         let v = (code as f64 + 0.5) / 128.0 - 1.0;
         v.signum() * (256.0f64.powf(v.abs()) - 1.0) / 255.0
@@ -59,7 +68,13 @@ pub fn head_nll(
 ) -> Result<Tensor> {
     let sizes = Sizes::of(options, state.shape(), side.shape(), pack.shape())?;
     check_length("head", "the targets", targets.len(), sizes.batch * sizes.samples)?;
-    state.contiguous()?.apply_op3(&side.contiguous()?, &pack.contiguous()?, HeadNll { options, targets })
+    let op = HeadNll {
+        options,
+        targets,
+        #[cfg(feature = "train-cuda")]
+        constants: OnceLock::new(),
+    };
+    state.contiguous()?.apply_op3(&side.contiguous()?, &pack.contiguous()?, op)
 }
 
 /// The logits `(B, 256, T)` that [`head_nll`] scores, for tests and for comparison with the decoder. No gradient;
@@ -80,15 +95,18 @@ pub fn head_logits(state: &Tensor, side: &Tensor, pack: &Tensor, options: HeadOp
 struct HeadNll {
     options: HeadOptions,
     targets: Arc<[u8]>,
+    /// What of it lies on a card.
+    #[cfg(feature = "train-cuda")]
+    constants: OnceLock<on_card::Constants<Memory>>,
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    channels: usize,
-    samples: usize,
-    hop: usize,
-    options: HeadOptions,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) channels: usize,
+    pub(super) samples: usize,
+    pub(super) hop: usize,
+    pub(super) options: HeadOptions,
 }
 
 /// What the head reads besides the state, split up.
@@ -206,7 +224,7 @@ impl<T: Real> Block<T> {
 }
 
 impl Sizes {
-    fn of(options: HeadOptions, state: &Shape, side: &Shape, pack: &Shape) -> Result<Self> {
+    pub(super) fn of(options: HeadOptions, state: &Shape, side: &Shape, pack: &Shape) -> Result<Self> {
         let (batch, channels, samples) = state.dims3()?;
         let HeadOptions { skip, hidden, frames, with_prior, .. } = options;
         if skip == 0 || skip > channels || hidden == 0 {
@@ -220,12 +238,12 @@ impl Sizes {
         Ok(Self { batch, channels, samples, hop, options })
     }
 
-    fn pack(self) -> usize {
+    pub(super) fn pack(self) -> usize {
         self.options.hidden * self.options.skip + MU_LAW_CODES * (self.options.hidden + 1)
     }
 
     /// Ends in the pack: hidden weight, output weight.
-    fn ends(self) -> (usize, usize) {
+    pub(super) fn ends(self) -> (usize, usize) {
         let hidden = self.options.hidden * self.options.skip;
         (hidden, hidden + MU_LAW_CODES * self.options.hidden)
     }
@@ -478,6 +496,28 @@ impl CustomOp3 for HeadNll {
         })
     }
 
+    #[cfg(feature = "train-cuda")]
+    fn cuda_fwd(
+        &self,
+        state: &CudaStorage,
+        state_layout: &Layout,
+        side: &CudaStorage,
+        side_layout: &Layout,
+        pack: &CudaStorage,
+        pack_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let sizes = Sizes::of(self.options, state_layout.shape(), side_layout.shape(), pack_layout.shape())?;
+        let card = Card::of(state);
+        let inputs = (
+            card.values(state, state_layout)?,
+            card.values(side, side_layout)?,
+            card.values(pack, pack_layout)?,
+        );
+        let constants = kept(&self.constants, || on_card::Constants::new(&card, &self.targets))?;
+        let nll = on_card::forward(&card, sizes, constants, inputs)?;
+        Ok((card.storage(nll), Shape::from((sizes.batch, sizes.samples))))
+    }
+
     fn bwd(
         &self,
         state: &Tensor,
@@ -487,6 +527,21 @@ impl CustomOp3 for HeadNll {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::of(self.options, state.shape(), side.shape(), pack.shape())?;
+        #[cfg(feature = "train-cuda")]
+        if state.device().is_cuda() {
+            let values = [state, side, pack, gradient];
+            return with_spans(values, |card, [state_values, side_values, pack_values, gradient]| {
+                let constants = kept(&self.constants, || on_card::Constants::new(card, &self.targets))?;
+                let inputs = (state_values, side_values, pack_values);
+                let [of_state, of_side, of_pack] =
+                    on_card::backward(card, sizes, constants, inputs, gradient)?;
+                Ok((
+                    Some(card.tensor(of_state, state.shape())),
+                    Some(card.tensor(of_side, side.shape())),
+                    Some(card.tensor(of_pack, pack.shape())),
+                ))
+            });
+        }
         with_real!(state.dtype(), T => {
             let (state_gradient, side_gradient, pack_gradient) =
                 with_values([state, side, pack, gradient], |[state, side, pack, gradient]| {

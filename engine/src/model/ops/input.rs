@@ -1,10 +1,19 @@
 //! The decoder's input: past codes and excitation to the first state.
 
 use std::sync::Arc;
+#[cfg(feature = "train-cuda")]
+use std::sync::OnceLock;
 
+#[cfg(feature = "train-cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "train-cuda")]
+use super::device::{
+    card::{Card, Memory, kept, with_spans},
+    input as on_card,
+};
 use super::host::{check_length, sum_in_order, values, with_real, with_values};
 use super::matrix::{Put, View, ViewMut, multiply};
 use super::real::{Real, add_sum};
@@ -24,8 +33,14 @@ pub struct InputSizes {
 }
 
 impl InputSizes {
-    fn pack(self) -> usize {
+    pub(super) fn pack(self) -> usize {
         self.residual * (2 * MU_LAW_CODES + self.excitation) + self.skip
+    }
+
+    /// The tables' ends in the pack: current, previous, excitation.
+    pub(super) fn ends(self) -> (usize, usize, usize) {
+        let table = MU_LAW_CODES * self.residual;
+        (table, 2 * table, 2 * table + self.excitation * self.residual)
     }
 }
 
@@ -52,7 +67,14 @@ pub fn decoder_input(
     check_length("decoder input", "the codes", codes.len(), sizes.batch * (samples + 2))?;
     let features = sizes.excitation;
     check_length("decoder input", "the excitation", excitation.len(), sizes.batch * samples * features)?;
-    pack.contiguous()?.apply_op1(DecoderInput { sizes, samples, codes, excitation })
+    pack.contiguous()?.apply_op1(DecoderInput {
+        sizes,
+        samples,
+        codes,
+        excitation,
+        #[cfg(feature = "train-cuda")]
+        constants: OnceLock::new(),
+    })
 }
 
 struct DecoderInput {
@@ -60,6 +82,9 @@ struct DecoderInput {
     samples: usize,
     codes: Arc<[u8]>,
     excitation: Arc<[f32]>,
+    /// What of it lies on a card.
+    #[cfg(feature = "train-cuda")]
+    constants: OnceLock<on_card::Constants<Memory>>,
 }
 
 /// `(rows, columns)` to `(columns, rows)`.
@@ -72,15 +97,14 @@ impl DecoderInput {
         (self.sizes.batch, self.sizes.residual + self.sizes.skip, self.samples)
     }
 
-    /// The tables' ends in the pack: current, previous, excitation.
-    fn ends(&self) -> (usize, usize, usize) {
-        let table = MU_LAW_CODES * self.sizes.residual;
-        (table, 2 * table, 2 * table + self.sizes.excitation * self.sizes.residual)
+    #[cfg(feature = "train-cuda")]
+    fn constants(&self, card: &Card) -> Result<&on_card::Constants<Memory>> {
+        kept(&self.constants, || on_card::Constants::new(card, &self.codes, &self.excitation, self.samples))
     }
 
     fn forward<T: Real>(&self, pack: &[T]) -> Vec<T> {
         let (residual, features, samples) = (self.sizes.residual, self.sizes.excitation, self.samples);
-        let (current_end, previous_end, excitation_end) = self.ends();
+        let (current_end, previous_end, excitation_end) = self.sizes.ends();
         // One contiguous table of 256 entries a channel: each stays in the first cache while its channel is read.
         let current = transposed(&pack[..current_end], residual);
         let previous = transposed(&pack[current_end..previous_end], residual);
@@ -114,7 +138,7 @@ impl DecoderInput {
 
     fn backward<T: Real>(&self, gradient: &[T]) -> Vec<T> {
         let (residual, features, samples) = (self.sizes.residual, self.sizes.excitation, self.samples);
-        let (current_end, previous_end, excitation_end) = self.ends();
+        let (current_end, previous_end, excitation_end) = self.sizes.ends();
         let excitation = T::constants(&self.excitation);
         let (batch, channels, _) = self.shape();
         let length = self.sizes.pack();
@@ -167,7 +191,21 @@ impl CustomOp1 for DecoderInput {
         })
     }
 
+    #[cfg(feature = "train-cuda")]
+    fn cuda_fwd(&self, pack: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let card = Card::of(pack);
+        let state = on_card::forward(&card, self.sizes, self.constants(&card)?, card.values(pack, layout)?)?;
+        Ok((card.storage(state), Shape::from(self.shape())))
+    }
+
     fn bwd(&self, pack: &Tensor, _state: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        #[cfg(feature = "train-cuda")]
+        if pack.device().is_cuda() {
+            return with_spans([gradient], |card, [gradient]| {
+                let gradient = on_card::backward(card, self.sizes, self.constants(card)?, gradient)?;
+                Ok(Some(card.tensor(gradient, pack.shape())))
+            });
+        }
         with_real!(pack.dtype(), T => {
             let pack_gradient = with_values([gradient], |[gradient]| Ok(self.backward::<T>(gradient)))?;
             Ok(Some(Tensor::from_vec(pack_gradient, pack.shape(), &Device::Cpu)?))

@@ -3,9 +3,16 @@
 use std::any::Any;
 use std::sync::OnceLock;
 
+#[cfg(feature = "train-cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "train-cuda")]
+use super::device::{
+    card::{Card, Memory, with_spans},
+    layers as on_card,
+};
 use super::host::{check_length, hop_runs, hop_samples, sum_in_order, values, with_real, with_values};
 use super::matrix::{Put, View, ViewMut, multiply, transpose};
 use super::real::{Real, Scratch, add_sum, gate, gate_gradient, offset_copy};
@@ -44,23 +51,24 @@ struct GatedStack {
     /// Whether a backward pass may follow.
     tracked: bool,
     /// A [`Scratch`] with, for each item, the inputs `(R, T)` of all layers but the first and both halves `(2R, T)` of
-    /// all gates, kept from the forward pass: less memory traffic than it takes to compute them again.
+    /// all gates, kept from the forward pass: less memory traffic than it takes to compute them again. On a card it is what the
+    /// operation keeps there.
     kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    layers: usize,
-    residual: usize,
-    skip: usize,
-    samples: usize,
-    frames: usize,
-    hop: usize,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) layers: usize,
+    pub(super) residual: usize,
+    pub(super) skip: usize,
+    pub(super) samples: usize,
+    pub(super) frames: usize,
+    pub(super) hop: usize,
 }
 
 impl Sizes {
-    fn of(layers: usize, state: &Shape, condition: &Shape, pack: &Shape) -> Result<Self> {
+    pub(super) fn of(layers: usize, state: &Shape, condition: &Shape, pack: &Shape) -> Result<Self> {
         let (batch, channels, samples) = state.dims3()?;
         let (condition_batch, frames, biases) = condition.dims3()?;
         let residual = biases / (2 * layers).max(1);
@@ -100,7 +108,7 @@ impl Sizes {
     }
 
     /// Values of one layer's pack.
-    fn pack(self) -> usize {
+    pub(super) fn pack(self) -> usize {
         self.residual * (5 * self.residual + 1 + self.skip)
     }
 
@@ -500,6 +508,31 @@ impl CustomOp3 for GatedStack {
         })
     }
 
+    #[cfg(feature = "train-cuda")]
+    fn cuda_fwd(
+        &self,
+        state: &CudaStorage,
+        state_layout: &Layout,
+        condition: &CudaStorage,
+        condition_layout: &Layout,
+        pack: &CudaStorage,
+        pack_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let layers = self.dilations.len();
+        let sizes = Sizes::of(layers, state_layout.shape(), condition_layout.shape(), pack_layout.shape())?;
+        let card = Card::of(state);
+        let inputs = (
+            card.values(state, state_layout)?,
+            card.values(condition, condition_layout)?,
+            card.values(pack, pack_layout)?,
+        );
+        let (next, kept) = on_card::forward(&card, sizes, &self.dilations, inputs, self.tracked)?;
+        if let Some(kept) = kept {
+            let _ = self.kept.set(Box::new(kept));
+        }
+        Ok((card.storage(next), state_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         state: &Tensor,
@@ -509,6 +542,22 @@ impl CustomOp3 for GatedStack {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::of(self.dilations.len(), state.shape(), condition.shape(), pack.shape())?;
+        #[cfg(feature = "train-cuda")]
+        if state.device().is_cuda() {
+            let Some(kept) = self.kept.get().and_then(|kept| kept.downcast_ref::<on_card::Kept<Memory>>())
+            else {
+                candle_core::bail!("gated layers: backward before forward");
+            };
+            return with_spans([gradient], |card, [gradient]| {
+                let [of_state, of_condition, of_pack] =
+                    on_card::backward(card, sizes, &self.dilations, kept, gradient)?;
+                Ok((
+                    Some(card.tensor(of_state, state.shape())),
+                    Some(card.tensor(of_condition, condition.shape())),
+                    Some(card.tensor(of_pack, pack.shape())),
+                ))
+            });
+        }
         with_real!(state.dtype(), T => {
             let Some(kept) = self.kept.get().and_then(|kept| kept.downcast_ref::<Scratch<T>>()) else {
                 candle_core::bail!("gated layers: backward before forward");

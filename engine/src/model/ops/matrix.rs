@@ -52,7 +52,7 @@ impl<'a, T> ViewMut<'a, T> {
 
 /// What becomes of the destination's old values.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Put {
+pub(crate) enum Put {
     /// They are overwritten.
     Set,
     /// The product is added to them.

@@ -1,7 +1,14 @@
 //! From unbounded numbers to the taps of a stable linear predictor.
 
+#[cfg(feature = "train-cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "train-cuda")]
+use super::device::{
+    card::{Card, with_spans},
+    prior as on_card,
+};
 use super::host::{values, with_real, with_values};
 use super::real::Real;
 
@@ -97,7 +104,21 @@ impl CustomOp1 for ReflectionToTaps {
         })
     }
 
+    #[cfg(feature = "train-cuda")]
+    fn cuda_fwd(&self, raw: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let card = Card::of(raw);
+        let taps = on_card::reflection(&card, layout.shape().dims2()?, card.values(raw, layout)?)?;
+        Ok((card.storage(taps), layout.shape().clone()))
+    }
+
     fn bwd(&self, raw: &Tensor, _taps: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        #[cfg(feature = "train-cuda")]
+        if raw.device().is_cuda() {
+            return with_spans([raw, gradient], |card, [values, gradient]| {
+                let raw_gradient = on_card::reflection_gradient(card, raw.dims2()?, values, gradient)?;
+                Ok(Some(card.tensor(raw_gradient, raw.shape())))
+            });
+        }
         with_real!(raw.dtype(), T => {
             let raw_gradient = with_values([raw, gradient], |[values, gradient]| {
                 Ok(backward::<T>(values, gradient, self.taps))

@@ -1,7 +1,11 @@
 //! Gradient reversal.
 
+#[cfg(feature = "train-cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "train-cuda")]
+use super::device::card::Card;
 use super::host::{values, with_real};
 
 /// The identity, whose gradient is multiplied by `-scale` (Ganin & Lempitsky, "Unsupervised Domain Adaptation by
@@ -28,6 +32,11 @@ impl CustomOp1 for ReverseGradient {
             let copy = values::<T>(x, layout)?.to_vec();
             Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(copy), layout.shape().clone()))
         })
+    }
+
+    #[cfg(feature = "train-cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((Card::of(x).copy(x, layout)?, layout.shape().clone()))
     }
 
     fn bwd(&self, _x: &Tensor, _copy: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {

@@ -8,10 +8,10 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use super::*;
 
 /// Deterministic numbers in `[-1, 1)`.
-struct Noise(u64);
+pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
-    fn next(&mut self) -> f64 {
+    pub(super) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,24 +19,24 @@ impl Noise {
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    fn vector(&mut self, length: usize, scale: f64) -> Vec<f64> {
+    pub(super) fn vector(&mut self, length: usize, scale: f64) -> Vec<f64> {
         (0..length).map(|_| self.next() * scale).collect()
     }
 
-    fn tensor(&mut self, shape: &[usize], scale: f64) -> Tensor {
+    pub(super) fn tensor(&mut self, shape: &[usize], scale: f64) -> Tensor {
         Tensor::from_vec(self.vector(shape.iter().product(), scale), shape, &Device::Cpu).unwrap()
     }
 
-    fn codes(&mut self, length: usize) -> Arc<[u8]> {
+    pub(super) fn codes(&mut self, length: usize) -> Arc<[u8]> {
         (0..length).map(|_| (self.next() * 128.0 + 128.0) as u8).collect()
     }
 
-    fn constants(&mut self, length: usize) -> Arc<[f32]> {
+    pub(super) fn constants(&mut self, length: usize) -> Arc<[f32]> {
         (0..length).map(|_| self.next() as f32).collect()
     }
 }
 
-fn flat(tensor: &Tensor) -> Vec<f64> {
+pub(super) fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
 }
 
@@ -44,20 +44,20 @@ fn norm(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
-fn relative_error(actual: &[f64], expected: &[f64]) -> f64 {
+pub(super) fn relative_error(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let difference: Vec<f64> = actual.iter().zip(expected).map(|(a, b)| a - b).collect();
     norm(&difference) / norm(expected).max(1e-300)
 }
 
-type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+pub(super) type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// `sum(weights * op(inputs))`, whose gradients are the ones in question.
 fn score(op: Op<'_>, inputs: &[Tensor], weights: &Tensor) -> f64 {
     flat(&op(inputs).unwrap()).iter().zip(flat(weights)).map(|(a, b)| a * b).sum()
 }
 
-fn gradients(op: Op<'_>, inputs: &[Tensor], weights: &Tensor) -> Vec<Vec<f64>> {
+pub(super) fn gradients(op: Op<'_>, inputs: &[Tensor], weights: &Tensor) -> Vec<Vec<f64>> {
     let variables: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(input).unwrap()).collect();
     let tracked: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
     let loss = (op(&tracked).unwrap() * weights).unwrap().sum_all().unwrap();

@@ -11,6 +11,7 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::corpus::Corpus;
 use crate::train::critic::Critic;
 use crate::train::curve::{Losses, Point};
+use crate::train::device::Device;
 use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
 use crate::train::recipe::Recipe;
@@ -42,16 +43,17 @@ impl<'a> Envelopes<'a> {
         recipe: &'a Recipe,
         corpus: &'a Corpus,
         parameters: &Parameters,
+        device: &Device,
     ) -> Result<Self, TrainError> {
         let shapes = Shapes::survey(&recipe.model, corpus, recipe.training.seed, parameters)?;
         let bins = recipe.model.envelope_bins();
         let critic = recipe.training.critic.as_ref();
-        let critic =
-            critic.map(|config| Critic::new(bins, config.clone(), recipe.training.seed ^ CRITIC_SEED));
+        let seed = recipe.training.seed ^ CRITIC_SEED;
+        let critic = critic.map(|config| Critic::new(bins, config.clone(), seed, &device.place));
         Ok(Self {
             recipe,
             corpus,
-            batcher: Batcher::new(recipe, corpus),
+            batcher: Batcher::new(recipe, corpus, device),
             shapes,
             critic: critic.transpose()?,
         })

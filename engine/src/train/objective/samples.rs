@@ -1,19 +1,21 @@
 //! Learning from samples: how well the decoder predicts each from those before it, and what the encoder must keep and lose
 //! for that.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::Objective;
 use crate::model::random::Generator;
 use crate::model::{Confusion, Decoder, Parameters, encode, narrow, spectrum_distance};
 use crate::train::backtranslation::SungByBlends;
-use crate::train::batch::{Batcher, Cut, SPECTRUM_SEED, other_singer};
+use crate::train::batch::{Batch, Batcher, Cut, FrameBatch, SPECTRUM_SEED, other_singer};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::codebook::{RunningCodebook, perplexity};
 use crate::train::corpus::Corpus;
 use crate::train::curve::{Losses, Point};
+use crate::train::device::Device;
 use crate::train::error::TrainError;
 use crate::train::optimizer::Adam;
+use crate::train::ranks::Share;
 use crate::train::recipe::Recipe;
 use crate::train::score::{mean_bits, scored_samples, validation_cuts};
 use crate::voice::CODEBOOK;
@@ -28,6 +30,19 @@ pub(super) struct Samples<'a> {
     /// The same of F0.
     pitch_confusion: Option<(Confusion, Adam)>,
     codebook: Option<RunningCodebook>,
+    share: Share,
+    /// What the next step learns from, where it is made while a card is busy with this one.
+    works_ahead: bool,
+    next: Option<Lesson>,
+}
+
+/// What a step learns from.
+struct Lesson {
+    step: u64,
+    /// The round of phase II whose clips are among it.
+    round: Option<u64>,
+    batch: Batch,
+    spectra: Option<FrameBatch>,
 }
 
 impl<'a> Samples<'a> {
@@ -35,15 +50,31 @@ impl<'a> Samples<'a> {
         recipe: &'a Recipe,
         corpus: &'a Corpus,
         parameters: &Parameters,
+        device: &Device,
     ) -> Result<Self, TrainError> {
         let codebook = &recipe.training.codebook;
+        let confusion =
+            |strength, outputs, seed| confusion_of(recipe, strength, outputs, seed, &device.place);
         Ok(Self {
             recipe,
             corpus,
-            batcher: Batcher::new(recipe, corpus),
-            confusion: confusion_of(recipe, recipe.training.confusion, corpus.singers.len(), 0xC0F)?,
-            pitch_confusion: confusion_of(recipe, recipe.training.pitch_confusion, 1, 0xF0C)?,
+            batcher: Batcher::new(recipe, corpus, device),
+            share: device.share.clone(),
+            works_ahead: device.works_ahead,
+            next: None,
+            confusion: confusion(recipe.training.confusion, corpus.singers.len(), 0xC0F)?,
+            pitch_confusion: confusion(recipe.training.pitch_confusion, 1, 0xF0C)?,
             codebook: codebook.as_ref().map(|config| RunningCodebook::new(parameters, config)).transpose()?,
+        })
+    }
+
+    fn lesson(&self, step: u64, sung: &SungByBlends) -> Result<Lesson, TrainError> {
+        let spectra = self.recipe.training.spectrum.as_ref();
+        Ok(Lesson {
+            step,
+            round: sung.round,
+            batch: self.batcher.training(step, sung)?,
+            spectra: spectra.map(|config| self.batcher.spectra(step, config.segments, sung)).transpose()?,
         })
     }
 
@@ -54,8 +85,11 @@ impl<'a> Samples<'a> {
             return Ok(latent.clone());
         }
         let mut random = Generator::new(self.recipe.training.seed ^ LATENT_SEED ^ purpose, step);
-        let noise: Vec<f32> = (0..latent.elem_count()).map(|_| deviation * random.normal()).collect();
-        Ok((latent + Tensor::from_vec(noise, latent.shape(), latent.device())?)?)
+        // Drawn for all ranks' segments, so that each has the same whoever it belongs to.
+        let all: Vec<f32> =
+            (0..latent.elem_count() * self.share.count()).map(|_| deviation * random.normal()).collect();
+        let noise = &all[self.share.part(all.len())];
+        Ok((latent + Tensor::from_slice(noise, latent.shape(), latent.device())?)?)
     }
 }
 
@@ -69,14 +103,16 @@ impl Objective for Samples<'_> {
         sung: &SungByBlends,
     ) -> Result<Losses, TrainError> {
         let training = &self.recipe.training;
-        let batch = self.batcher.training(step, sung)?;
+        let next = self.next.take().filter(|next| (next.step, next.round) == (step, sung.round));
+        let Lesson { batch, spectra, .. } = next.map_or_else(|| self.lesson(step, sung), Ok)?;
         let model = &self.recipe.model;
         let narrowed = narrow(model, parameters, &encode(model, parameters, &batch.encoder_input)?)?;
         let latent = self.noisy(step, &narrowed.latent, 0)?;
         let own = parameters.of_decoder(model, batch.decoder_input.singers[0] as usize);
         let decoder = Decoder::new(model, &own);
         let nll = decoder.nll(&latent, &batch.decoder_input, training.unscored_samples)?;
-        let nats = (nll.sum_all()? / scored_samples(self.recipe) as f64)?;
+        let scored = scored_samples(self.recipe) / self.share.count();
+        let nats = (nll.sum_all()? / scored as f64)?;
         let mut loss = nats.clone();
         let mut losses = Losses::default();
 
@@ -90,22 +126,23 @@ impl Objective for Samples<'_> {
         // What the classifiers hear: the many segments of spectra where there are such.
         let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
         let mut features = batch.decoder_input.features;
-        if let Some(config) = &training.spectrum {
-            let batch = self.batcher.spectra(step, config.segments, sung)?;
+        // Losses are read when all that is to be done with them has been asked for: who reads waits for the card.
+        let (mut distance, mut accuracy, mut pitch_error) = (None, None, None);
+        if let (Some(config), Some(batch)) = (&training.spectrum, spectra) {
             let heard = encode(model, parameters, &batch.encoder_input)?;
             latent = self.noisy(step, &narrow(model, parameters, &heard)?.latent, SPECTRUM_SEED)?;
             let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
-            let distance = spectrum_distance(parameters, &frames, &batch.spectrum)?;
-            loss = (loss + (&distance * f64::from(config.weight))?)?;
-            losses.spectrum_distance = distance.to_scalar::<f32>()?;
+            let off = spectrum_distance(parameters, &frames, &batch.spectrum)?;
+            loss = (loss + (&off * f64::from(config.weight))?)?;
+            distance = Some(off);
             (singers, features) = (batch.singers, batch.features);
         }
         let warm_up = (step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
         if let Some((confusion, _)) = &self.confusion {
             let logits = confusion.logits(&latent, f64::from(training.confusion) * warm_up)?;
-            let singers = Tensor::new(singers.as_slice(), &Device::Cpu)?;
+            let singers = Tensor::new(singers.as_slice(), logits.device())?;
             let right = logits.argmax(1)?.eq(&singers)?.to_dtype(candle_core::DType::F32)?;
-            losses.confusion_accuracy = right.mean_all()?.to_scalar::<f32>()?;
+            accuracy = Some(right.mean_all()?);
             loss = (loss + candle_nn::loss::cross_entropy(&logits, &singers)?)?;
         }
         if let Some((confusion, _)) = &self.pitch_confusion {
@@ -113,15 +150,27 @@ impl Objective for Samples<'_> {
             let feature = |place| features.narrow(2, place, 1)?.squeeze(2)?.contiguous();
             let strength = f64::from(training.pitch_confusion) * warm_up;
             let error = confusion.pitch_error(&latent, &feature(0)?, &feature(1)?, strength)?;
-            losses.pitch_error = error.to_scalar::<f32>()?;
-            loss = (loss + error)?;
+            loss = (loss + &error)?;
+            pitch_error = Some(error);
         }
 
+        let mut gradients = loss.backward()?;
+        if self.works_ahead && step + 1 < training.steps {
+            self.next = Some(self.lesson(step + 1, sung)?);
+        }
+        let read = |loss: Option<Tensor>| loss.map_or(Ok(0.0), |loss| loss.to_scalar::<f32>());
+        losses.spectrum_distance = read(distance)?;
+        losses.confusion_accuracy = read(accuracy)?;
+        losses.pitch_error = read(pitch_error)?;
         losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
+        losses = Losses::from_values(self.share.average(losses.values(), parameters.device())?);
         if !losses.bits.is_finite() {
             return Err(TrainError::Diverged { step });
         }
-        let gradients = loss.backward()?;
+        let confusions = self.confusion.iter().chain(&self.pitch_confusion);
+        for learnt in confusions.map(|(confusion, _)| &confusion.parameters).chain([parameters]) {
+            self.share.average_gradients(&mut gradients, learnt)?;
+        }
         let rate = self.recipe.learning_rate(step);
         let norm = training.gradient_norm;
         adam.step(parameters, &gradients, rate, norm)?;
@@ -192,16 +241,17 @@ const CODEBOOK_SEED: u64 = 0xC0DE;
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;
 
-/// A classifier of `outputs`, if the recipe asks for its strength.
+/// A classifier of `outputs` on a device, if the recipe asks for its strength.
 fn confusion_of(
     recipe: &Recipe,
     strength: f32,
     outputs: usize,
     seed: u64,
+    device: &candle_core::Device,
 ) -> Result<Option<(Confusion, Adam)>, TrainError> {
     if strength == 0.0 {
         return Ok(None);
     }
     let confusion = Confusion::new(recipe.model.latent_size, outputs, recipe.training.seed ^ seed)?;
-    Ok(Some((confusion, Adam::default())))
+    Ok(Some((confusion.on(device)?, Adam::default())))
 }
