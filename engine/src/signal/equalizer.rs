@@ -14,8 +14,8 @@ const FLAT_WEIGHT: f32 = 0.05;
 /// Largest gain of a band, up or down: 12 dB, in nepers of power.
 const MOST_NEPERS: f32 = 2.763;
 /// Seconds of voice after which half of what was missing in the long run is believed, and how long it is remembered.
-const DOUBT_SECONDS: f32 = 0.2;
-const MEMORY_SECONDS: f32 = 10.0;
+const DOUBT_SECONDS: f32 = 0.5;
+const MEMORY_SECONDS: f32 = 30.0;
 /// The same where a voice has changed: what the one before it was missing is soon forgotten.
 const CHANGED_SECONDS: f32 = 0.5;
 /// Mean square of a window of which a voice is known (-40 dB).
