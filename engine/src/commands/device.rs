@@ -39,6 +39,9 @@ impl TrainingDevice {
     /// The device, if it is there.
     pub fn open(self, products: Products) -> Result<train::Device, String> {
         match self {
+            Self::Cpu if products != Products::F32 => {
+                Err("products of fewer bits are a card's: --products goes with --device cuda".into())
+            }
             Self::Cpu => Ok(train::Device::CPU),
             Self::Cuda => train::Device::cuda(products.into()).map_err(|error| error.to_string()),
         }

@@ -20,7 +20,7 @@ const MEMORY_SECONDS: f32 = 30.0;
 const CHANGED_SECONDS: f32 = 0.5;
 /// Mean square of a window of which a voice is known (-40 dB).
 const VOICE_SQUARE: f32 = 1e-4;
-/// Bands below this are rumble that came with recordings, or the first harmonic, which is the note's.
+/// Below this recordings have rumble, which is no voice's.
 const TIMBRE_FROM_HZ: f32 = 150.0;
 /// Largest difference that is believed, in nepers of power.
 const MOST_MISSING: f32 = 20.0;
@@ -327,6 +327,35 @@ mod tests {
             }
             assert!(change(0) < 0.5, "{}", change(0));
         }
+        // Where there is no voice nothing was added: white noise is as flat as it was.
+        for band in [8, 15, 22, 30] {
+            let change = (without[band] - without[38]) - (flat[band] - flat[38]);
+            assert!(change.abs() < 0.1, "band {band}: {change}");
+        }
+    }
+
+    /// What is too soft to be a voice teaches nothing, and another voice soon has its own.
+    #[test]
+    fn a_timbre_is_of_what_sings_now() {
+        let quiet: Vec<f32> = noise(HOP * 300).iter().map(|x| x * 0.01).collect();
+        let flat = mean_frame(&noise(HOP * 300));
+        let bright: Vec<f32> =
+            (0..BANDS).map(|band| flat[band] + if band > 20 { 2.0 } else { 0.0 }).collect();
+        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 0.0, 1.0);
+        quiet.clone().chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &flat, Some(&bright)));
+        assert_eq!(equalizer.missing_timbre, [0.0; BANDS]);
+
+        let learn = |average: &[f32], hops: usize, equalizer: &mut Equalizer| {
+            noise(HOP * hops).chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &flat, Some(average)));
+            equalizer.missing_timbre[30] - equalizer.missing_timbre[10]
+        };
+        assert!((learn(&bright, 1_000, &mut equalizer) - 2.0).abs() < 0.2);
+        let mut changed = Equalizer::new(RATE_HZ, HOP, BANDS, 0.0, 1.0);
+        learn(&bright, 1_000, &mut changed);
+        changed.change_voice();
+        // Two seconds later most of the old voice is forgotten; without a change little is.
+        assert!(learn(&flat, 200, &mut changed) < 0.8);
+        assert!(learn(&flat, 200, &mut equalizer) > 1.5);
     }
 
     /// The recursion's filter against the definition: its amplitude on a fine grid is the drawn gain, and it is of least phase

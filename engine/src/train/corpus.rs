@@ -233,11 +233,10 @@ impl Corpus {
             .collect();
         let median_f0_hz = drafts.iter().map(|drafts| median_f0(drafts)).collect();
         let loudest = loudest(&drafts);
-        let timbre = match recipe.model.spectrum_bands() {
-            bands if recipe.model.condition.timbre => {
-                drafts.iter().flat_map(|drafts| timbre(drafts, bands)).collect()
-            }
-            _ => Vec::new(),
+        let timbre = if recipe.model.condition.timbre {
+            drafts.iter().zip(&uses).flat_map(|(drafts, uses)| timbre(drafts, uses, &mel_mean)).collect()
+        } else {
+            Vec::new()
         };
         let mut training = Vec::new();
         let mut validation = Vec::new();
@@ -487,18 +486,23 @@ fn normalise(raw: &[f32], frames: &[Frame], mel_mean: &[f32], model: &ModelConfi
     view
 }
 
-/// Mean frames of a singer's voiced frames, by register.
-fn timbre(drafts: &[Draft], bands: usize) -> Vec<f32> {
-    let mut means = MeanFrames::new(bands);
-    for draft in drafts {
+/// Frames that are so much softer than their phrase's loudest (26 dB) are no voice that one knows a singer by.
+const SOFTER: f32 = 2.0;
+
+/// Mean frames of a singer's voiced frames in the phrases that are trained on, by register.
+fn timbre(drafts: &[Draft], uses: &[Use], mel_mean: &[f32]) -> Vec<f32> {
+    let mut means = MeanFrames::new(mel_mean.len());
+    let trained = drafts.iter().zip(uses).filter(|(_, use_)| matches!(use_, Use::Train));
+    for (draft, _) in trained {
         let raw = draft.raw_views.first().map_or(&[][..], Vec::as_slice);
-        for (frame, raw) in draft.frames.iter().zip(raw.chunks_exact(bands)) {
-            if frame.voiced {
-                means.add(frame.f0_hz, frame.loudness, raw);
+        let loudest = draft.frames.iter().map(|frame| frame.loudness).fold(f32::MIN, f32::max);
+        for (frame, raw) in draft.frames.iter().zip(raw.chunks_exact(mel_mean.len())) {
+            if frame.voiced && frame.loudness > loudest - SOFTER {
+                means.add(frame.f0_hz, raw);
             }
         }
     }
-    means.finish()
+    means.finish(mel_mean)
 }
 
 /// Mean level-free log-mel frame: over the loud voiced frames of each singer, then over singers.

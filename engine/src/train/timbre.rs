@@ -7,8 +7,6 @@ const SPREAD_REGISTERS: f32 = 0.67;
 /// So much of every frame counts in every register, less the further off it lies, so that one where nobody sang has the mean
 /// of its neighbours.
 const FAR_WEIGHT: f32 = 1e-5;
-/// Frames that are softer than this (-39 dB) are no voice that one knows a singer by.
-const SOFTEST: f32 = -1.0;
 
 /// Mean frames `[REGISTERS, bands]` of one singer.
 pub(crate) struct MeanFrames {
@@ -22,11 +20,8 @@ impl MeanFrames {
         Self { bands, sums: vec![0.0; REGISTERS * bands], weights: [0.0; REGISTERS] }
     }
 
-    /// Takes in a voiced frame at this F0 and loudness.
-    pub(crate) fn add(&mut self, f0_hz: f32, loudness: f32, frame: &[f32]) {
-        if loudness < SOFTEST {
-            return;
-        }
+    /// Takes in a voiced frame at this F0.
+    pub(crate) fn add(&mut self, f0_hz: f32, frame: &[f32]) {
         let at = register_of(f0_hz);
         for (register, sums) in self.sums.chunks_exact_mut(self.bands).enumerate() {
             let off = (at - register as f32).abs();
@@ -37,10 +32,16 @@ impl MeanFrames {
         }
     }
 
-    /// The means; flat where there was no frame.
-    pub(crate) fn finish(self) -> Vec<f32> {
+    /// The means; `otherwise` if there was no frame at all.
+    pub(crate) fn finish(self, otherwise: &[f32]) -> Vec<f32> {
         let rows = self.sums.chunks_exact(self.bands).zip(self.weights);
-        rows.flat_map(|(sums, weight)| sums.iter().map(move |sum| (sum / weight.max(1e-30)) as f32)).collect()
+        rows.flat_map(|(sums, weight)| {
+            let mean = move |(sum, otherwise): (&f64, &f32)| {
+                if weight > 0.0 { (sum / weight) as f32 } else { *otherwise }
+            };
+            sums.iter().zip(otherwise).map(mean)
+        })
+        .collect()
     }
 }
 
@@ -52,11 +53,10 @@ mod tests {
     fn each_register_has_the_mean_of_its_own_frames_and_an_empty_one_that_of_its_neighbours() {
         let mut means = MeanFrames::new(2);
         for _ in 0..50 {
-            means.add(130.8, 0.0, &[1.0, -1.0]); // register 4
-            means.add(261.6, 0.0, &[3.0, 5.0]); // register 8
-            means.add(261.6, -2.0, &[100.0, 100.0]); // a whisper
+            means.add(130.8, &[1.0, -1.0]); // register 4
+            means.add(261.6, &[3.0, 5.0]); // register 8
         }
-        let timbre = means.finish();
+        let timbre = means.finish(&[9.0, 9.0]);
         let at = |register: usize| &timbre[2 * register..][..2];
         let near = |found: &[f32], wanted: [f32; 2]| {
             found.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 0.01)
@@ -64,6 +64,6 @@ mod tests {
         assert!(near(at(4), [1.0, -1.0]) && near(at(8), [3.0, 5.0]), "{timbre:?}");
         assert!(near(at(6), [2.0, 2.0]), "{:?}", at(6));
         assert!(at(17)[0] > 2.9 && at(0)[0] < 1.1, "{timbre:?}");
-        assert_eq!(MeanFrames::new(2).finish(), vec![0.0; 2 * REGISTERS]);
+        assert_eq!(MeanFrames::new(2).finish(&[9.0, 7.0]), [9.0, 7.0].repeat(REGISTERS));
     }
 }

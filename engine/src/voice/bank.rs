@@ -357,19 +357,24 @@ impl VoiceBank {
     }
 
     /// Writes what the point that is `blend` of the way from the first singer to the second sounds like on average,
-    /// `[REGISTERS, bands]`; `timbre` is empty in a bank that does not know.
-    pub(crate) fn blended_timbre(&self, first: usize, second: usize, blend: f32, timbre: &mut [f32]) {
+    /// `[REGISTERS, bands]`, and tells whether that is another than what `timbre` held; it is empty in a bank that does
+    /// not know.
+    pub(crate) fn blended_timbre(&self, first: usize, second: usize, blend: f32, timbre: &mut [f32]) -> bool {
         if timbre.is_empty() {
-            return;
+            return false;
         }
         let of = |singer: usize| {
             let singer = singer.min(self.card.singers.len() - 1);
             &self.tensor(TIMBRE)[singer * timbre.len()..][..timbre.len()]
         };
         let (first, second) = (of(first), of(second));
+        let mut changed = false;
         for ((blended, first), second) in timbre.iter_mut().zip(first).zip(second) {
-            *blended = (1.0 - blend) * first + blend * second;
+            let value = (1.0 - blend) * first + blend * second;
+            changed |= value != *blended;
+            *blended = value;
         }
+        changed
     }
 
     /// Length of what [`blended_timbre`](Self::blended_timbre) writes.

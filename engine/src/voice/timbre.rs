@@ -3,7 +3,7 @@
 /// The singers' mean frames, `[singers, REGISTERS, bands]`.
 pub(crate) const TIMBRE: &str = "singers.timbre";
 
-/// Registers of a quarter of an octave each; the first is around C2, the last around B flat 6.
+/// Registers of a quarter of an octave each; the first is around C2, the last around E flat 6.
 pub(crate) const REGISTERS: usize = 18;
 
 const FIRST_REGISTER_HZ: f32 = 65.4;

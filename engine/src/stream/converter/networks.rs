@@ -136,18 +136,15 @@ impl Networks {
             self.singing = settings.sole_singer();
             self.decoder.set_weights(&weights[self.singing]);
         }
-        let who = |settings: Settings| (settings.singer, settings.second_singer, settings.blend);
-        if who(settings) != who(self.settings)
-            && let Some(equalizer) = &mut self.equalizer
-        {
-            equalizer.change_voice();
-        }
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
         let (first, second) = (settings.singer, settings.second_singer);
         self.bank.blended_embedding(first, second, settings.blend, &mut self.embedding);
         self.decoder.set_singer(&self.embedding);
-        self.bank.blended_timbre(first, second, settings.blend, &mut self.timbre);
+        let changed = self.bank.blended_timbre(first, second, settings.blend, &mut self.timbre);
+        if let (true, Some(equalizer)) = (changed, &mut self.equalizer) {
+            equalizer.change_voice();
+        }
     }
 }
 

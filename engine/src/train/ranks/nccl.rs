@@ -1,10 +1,12 @@
 //! Ranks that are cards, by NVIDIA's collective communication library, found when the program runs.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use candle_core::{CudaDevice, Result, Tensor};
 use libloading::Library;
+use parking_lot::Mutex;
 
 use super::Ranks;
 use crate::model::ops::with_tensors_on_card;
@@ -40,7 +42,8 @@ struct Functions {
         *mut c_void,
     ) -> c_int,
     describe: unsafe extern "C" fn(c_int) -> *const c_char,
-    _library: Library,
+    /// Never let go of: threads that it has started run its code until the process ends.
+    _library: ManuallyDrop<Library>,
 }
 
 impl Functions {
@@ -60,7 +63,7 @@ impl Functions {
                 end: *library.get(b"ncclGroupEnd").map_err(missing)?,
                 all: *library.get(b"ncclAllReduce").map_err(missing)?,
                 describe: *library.get(b"ncclGetErrorString").map_err(missing)?,
-                _library: library,
+                _library: ManuallyDrop::new(library),
             })
         }
     }
@@ -91,11 +94,13 @@ pub(in crate::train) struct Nccl {
     rank: usize,
     count: usize,
     device: Arc<candle_core::cuda_backend::cudarc::driver::CudaStream>,
+    /// Held while the communicator is in use.
+    turn: Mutex<()>,
 }
 
-// SAFETY: a communicator may be used by any thread, by one at a time; a run's steps are made one after the other.
+// SAFETY: a communicator may be used by any thread, by one at a time.
 unsafe impl Send for Nccl {}
-// SAFETY: as above.
+// SAFETY: all that uses the communicator through a shared reference holds `turn`.
 unsafe impl Sync for Nccl {}
 
 impl Nccl {
@@ -113,7 +118,7 @@ impl Nccl {
         // SAFETY: it writes a communicator of the card whose context is bound.
         let answer = unsafe { (functions.join)(&raw mut communicator, count as c_int, id, rank as c_int) };
         functions.checked(answer)?;
-        Ok(Self { functions, communicator, rank, count, device: stream })
+        Ok(Self { functions, communicator, rank, count, device: stream, turn: Mutex::new(()) })
     }
 }
 
@@ -131,6 +136,7 @@ impl Ranks for Nccl {
         if tensors.is_empty() {
             return Ok(Vec::new());
         }
+        let _turn = self.turn.lock();
         let said = |answer| self.functions.checked(answer).map_err(candle_core::Error::Msg);
         with_tensors_on_card(tensors, |_, spans| {
             // SAFETY: a group is begun and ended by the same thread.

@@ -374,6 +374,32 @@ fn a_blend_lies_between_its_singers_and_all_of_one_is_that_singer() {
 }
 
 #[test]
+fn timbres_are_blended_as_singers_are() {
+    let mut config = tiny_config();
+    (config.condition.f0, config.condition.spectrum, config.condition.timbre) = (true, true, true);
+    let bank = VoiceBank::random(config, 3, 5).unwrap();
+    let size = bank.timbre_size();
+    let row = |singer: usize| &bank.tensor(TIMBRE)[singer * size..][..size];
+    assert_eq!(size, bank.tensor(TIMBRE).len() / 3);
+    let blended = |first, second, blend| {
+        let mut timbre = vec![0.0; size];
+        assert!(bank.blended_timbre(first, second, blend, &mut timbre));
+        assert!(!bank.blended_timbre(first, second, blend, &mut timbre), "it holds that already");
+        timbre
+    };
+    assert_eq!(blended(1, 2, 0.0), row(1));
+    assert_eq!(blended(0, 2, 1.0), row(2));
+    assert_eq!(blended(7, 7, 0.0), row(2));
+    let third = blended(0, 1, 1.0 / 3.0);
+    let half = bank.blend(&[(1, 0.5), (2, 0.5)]).unwrap();
+    let near = |got: &[f32], wanted: &dyn Fn(usize) -> f32| {
+        got.iter().enumerate().all(|(at, value)| (value - wanted(at)).abs() < 1e-6)
+    };
+    assert!(near(&third, &|at| (2.0 * row(0)[at] + row(1)[at]) / 3.0));
+    assert!(near(half.tensor(TIMBRE), &|at| (row(1)[at] + row(2)[at]) / 2.0));
+}
+
+#[test]
 fn saving_replaces_whole_files_and_leaves_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bank.safetensors");

@@ -396,7 +396,7 @@ fn threads_of_the_kernels_do_not_race() {
     assert_eq!(races(&sources()), [""; 0]);
 }
 
-/// What is summed in an order does not depend on how many threads there are, and a run is like another.
+/// Row sums longer than a block: right, and in one order, so that one run is like another.
 #[test]
 fn the_same_numbers_in_give_the_same_numbers_out() {
     let machine = Emulator::new();
