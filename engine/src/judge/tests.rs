@@ -264,7 +264,9 @@ fn banks_are_shown_side_by_side() {
     assert_eq!(comparison.heard[0].take_sound, "one/sounds/take.wav");
     let costs = comparison.banks.iter().map(|bank| &bank.cost);
     let [one, two] = costs.collect::<Vec<_>>()[..] else { panic!("two banks") };
-    assert_eq!(two.parameters - one.parameters, model.singer_embedding_size);
+    // A singer is an embedding and mean frames of 18 registers.
+    let per_singer = model.singer_embedding_size + 18 * model.spectrum_bands();
+    assert_eq!(two.parameters - one.parameters, per_singer);
     // 512 samples are the least that the plugin hands over at a time, 96 its engine's allowance.
     assert!((one.plugin_latency_ms - one.engine_latency_ms - 608.0 / 48.0).abs() < 1e-9);
 
