@@ -51,7 +51,7 @@ const fn sings(name: &'static str, settings: &'static [&'static str]) -> Run {
 /// The recipe as it is.
 const WHOLE: &str = "whole";
 
-const RUNS: [Run; 20] = [
+const RUNS: [Run; 21] = [
     learns(WHOLE, &[]),
     learns(
         "no-f0",
@@ -61,6 +61,8 @@ const RUNS: [Run; 20] = [
             "model.condition.period_taps=0",
             "model.decoder.prior.harmonics=0",
             "sampling.comb=0.0",
+            "model.condition.timbre=false",
+            "sampling.timbre=0.0",
         ],
     ),
     // The prior's harmonics are as loud as they are told to be.
@@ -79,8 +81,18 @@ const RUNS: [Run; 20] = [
     learns("no-confusion", &["training.confusion=0.0"]),
     learns("pitch-confusion", &["training.pitch_confusion=0.1"]),
     learns("no-views", &["augment.views=0"]),
-    learns("no-spectrum", &["training.spectrum=", "model.condition.spectrum=false", "sampling.spectrum=0.0"]),
-    sings("no-equalizer", &["sampling.spectrum=0.0"]),
+    learns(
+        "no-spectrum",
+        &[
+            "training.spectrum=",
+            "model.condition.spectrum=false",
+            "sampling.spectrum=0.0",
+            "model.condition.timbre=false",
+            "sampling.timbre=0.0",
+        ],
+    ),
+    sings("no-equalizer", &["sampling.spectrum=0.0", "sampling.timbre=0.0"]),
+    sings("no-timbre", &["sampling.timbre=0.0"]),
     sings("no-comb", &["sampling.comb=0.0"]),
     sings("no-sharpness", &["sampling.voiced_sharpness=1.0", "sampling.unvoiced_sharpness=1.0"]),
     sings("no-contrast", &["training.singer_contrast=0.0"]),
