@@ -44,13 +44,6 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    let device = match arguments.ranks {
-        None => arguments.device.open(arguments.products)?,
-        Some(count) if arguments.device == TrainingDevice::Cuda => {
-            ranks::open(count.into(), arguments.products.into())?
-        }
-        Some(_) => return Err("ranks are cards: --ranks goes with --device cuda".into()),
-    };
     let mut recipe =
         Recipe::load_with(&arguments.recipe, &arguments.set).map_err(|error| error.to_string())?;
     if let Some(steps) = arguments.steps {
@@ -58,6 +51,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     let from =
         arguments.from.as_deref().map(VoiceBank::load).transpose().map_err(|error| error.to_string())?;
+    let device = match arguments.ranks {
+        None => arguments.device.open(arguments.products)?,
+        Some(count) if arguments.device == TrainingDevice::Cuda => {
+            ranks::open(count.into(), arguments.products.into())?
+        }
+        Some(_) => return Err("ranks are cards: --ranks goes with --device cuda".into()),
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))

@@ -54,10 +54,11 @@ pub struct Equalizer {
     /// Weighted sum of what was missing, and of the weights.
     missing: Vec<f32>,
     weight: f32,
-    /// Mean of what was missing from the voice, and of how many hops of it; the most that count, and the bands it is of.
+    /// Mean of what was missing from the voice, and of how many hops of it.
     missing_timbre: Vec<f32>,
     voice_hops: f32,
     hops_per_second: f32,
+    /// The first band that is of the voice.
     timbre_from: usize,
     gains: Vec<f32>,
     /// Share of each band in the power of a flat spectrum.
@@ -116,7 +117,7 @@ impl Equalizer {
         self.filter.reset();
     }
 
-    /// Another voice sings from here on.
+    /// Another voice sings from here on. While one glides into another hop by hop, no more than the last moments count.
     pub fn change_voice(&mut self) {
         self.voice_hops = self.voice_hops.min(CHANGED_SECONDS * self.hops_per_second);
     }

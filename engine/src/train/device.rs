@@ -173,13 +173,19 @@ impl std::str::FromStr for Meeting {
 
 #[cfg(feature = "train-cuda")]
 fn open(ordinal: usize, products: Products) -> Result<candle_core::CudaDevice, DeviceError> {
-    use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
+    use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, sys};
 
     use crate::model::ops::CardProducts;
 
     let missing = |error: DriverError| {
-        let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
-        DeviceError::Missing(text.unwrap_or_else(|_| "its driver is not on this machine".into()))
+        DeviceError::Missing(match error.error_string() {
+            Ok(text) => text.to_string_lossy().into_owned(),
+            // What stands in for a driver that is not there answers so, and has no words for it.
+            Err(_) if error.0 == sys::cudaError_enum::CUDA_ERROR_NO_DEVICE => {
+                "its driver is not on this machine".into()
+            }
+            Err(_) => format!("{error:?}"),
+        })
     };
     let context = CudaContext::new(ordinal).map_err(missing)?;
     let (major, minor) = context.compute_capability().map_err(missing)?;

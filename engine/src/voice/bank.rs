@@ -356,31 +356,29 @@ impl VoiceBank {
         }
     }
 
-    /// Writes what the point that is `blend` of the way from the first singer to the second sounds like on average,
-    /// `[REGISTERS, bands]`, and tells whether that is another than what `timbre` held; it is empty in a bank that does
-    /// not know.
-    pub(crate) fn blended_timbre(&self, first: usize, second: usize, blend: f32, timbre: &mut [f32]) -> bool {
-        if timbre.is_empty() {
-            return false;
+    /// What the singer of this index sounds like on average, `[REGISTERS, bands]`, of the last if there are fewer; empty in a bank
+    /// that does not know.
+    pub(crate) fn timbre(&self, singer: usize) -> &[f32] {
+        let model = &self.card.model;
+        if !model.condition.timbre {
+            return &[];
         }
-        let of = |singer: usize| {
-            let singer = singer.min(self.card.singers.len() - 1);
-            &self.tensor(TIMBRE)[singer * timbre.len()..][..timbre.len()]
-        };
-        let (first, second) = (of(first), of(second));
+        let size = REGISTERS * model.spectrum_bands();
+        let begin = singer.min(self.card.singers.len() - 1) * size;
+        &self.tensor(TIMBRE)[begin..begin + size]
+    }
+
+    /// Writes the point between two singers' timbres that is `blend` (0 to 1) of the way from the first to the second, and
+    /// tells whether that is another than was there.
+    pub(crate) fn blended_timbre(&self, first: usize, second: usize, blend: f32, timbre: &mut [f32]) -> bool {
+        let parts = self.timbre(first).iter().zip(self.timbre(second));
         let mut changed = false;
-        for ((blended, first), second) in timbre.iter_mut().zip(first).zip(second) {
+        for (blended, (first, second)) in timbre.iter_mut().zip(parts) {
             let value = (1.0 - blend) * first + blend * second;
             changed |= value != *blended;
             *blended = value;
         }
         changed
-    }
-
-    /// Length of what [`blended_timbre`](Self::blended_timbre) writes.
-    pub(crate) fn timbre_size(&self) -> usize {
-        let model = &self.card.model;
-        if model.condition.timbre { REGISTERS * model.spectrum_bands() } else { 0 }
     }
 
     /// A bank whose only singer is a blend: the sum of the singers' embeddings, each times its share.
@@ -399,14 +397,13 @@ impl VoiceBank {
                 found: "singers without".into(),
             });
         }
-        let mut timbre = vec![0.0; self.timbre_size()];
+        let mut timbre = vec![0.0; self.timbre(0).len()];
         let mut log_f0 = 0.0;
         for &(singer, share) in shares {
-            let part = self.singer_embedding(singer);
-            embedding.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
-            let mut part = vec![0.0; timbre.len()];
-            self.blended_timbre(singer, singer, 0.0, &mut part);
-            timbre.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
+            let sums = [(&mut embedding, self.singer_embedding(singer)), (&mut timbre, self.timbre(singer))];
+            for (sum, part) in sums {
+                sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
+            }
             let last = self.card.singers.len() - 1;
             log_f0 += share * self.card.singers[singer.min(last)].median_f0_hz.ln();
         }

@@ -57,8 +57,8 @@ fn failed(doing: &'static str) -> impl Fn(CudaError) -> DriverError {
 fn describe(error: CudaError) -> String {
     match error.error_string() {
         Ok(text) => text.to_string_lossy().into_owned(),
-        // It cannot say what is wrong.
-        Err(_) => "its driver is not on this machine".into(),
+        // It has no words for it.
+        Err(_) => format!("{error:?}"),
     }
 }
 

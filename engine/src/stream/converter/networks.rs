@@ -35,7 +35,7 @@ pub(super) struct Networks {
     low_cut: Option<LowCut>,
     comb: Option<Comb>,
     equalizer: Option<Equalizer>,
-    /// What the singer sounds like on average, in all registers and at the due hop's F0; empty where the bank does not know.
+    /// What the singer sounds like on average, in all registers and at the due hop's F0; empty where nobody asks.
     timbre: Box<[f32]>,
     average: Box<[f32]>,
     formants: FormantShift,
@@ -88,7 +88,9 @@ impl Networks {
         let latent = vec![0.0; model.latent_size].into_boxed_slice();
         let comb = card.sampling.comb;
         let bands = model.spectrum_bands();
-        let timbre = if model.condition.timbre { card.sampling.timbre } else { 0.0 };
+        let (lead, timbre) = (card.sampling.spectrum, card.sampling.timbre);
+        // Empty where nobody is led to it.
+        let averages = if timbre > 0.0 { bank.timbre(0).len() } else { 0 };
         let mut networks = Self {
             bank: Arc::clone(bank),
             analyzer,
@@ -101,11 +103,9 @@ impl Networks {
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
             comb: (model.condition.f0 && comb > 0.0)
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
-            equalizer: (bands > 0 && card.sampling.spectrum.max(timbre) > 0.0).then(|| {
-                let lead = card.sampling.spectrum;
-                Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead, timbre)
-            }),
-            timbre: vec![0.0; bank.timbre_size()].into(),
+            equalizer: (bands > 0 && (lead > 0.0 || averages > 0))
+                .then(|| Equalizer::new(model.sample_rate_hz, model.hop_samples, bands, lead, timbre)),
+            timbre: vec![0.0; averages].into(),
             average: vec![0.0; bands].into(),
             formants: FormantShift::new(model.sample_rate_hz, model.hop_samples),
             settings,

@@ -378,7 +378,7 @@ fn timbres_are_blended_as_singers_are() {
     let mut config = tiny_config();
     (config.condition.f0, config.condition.spectrum, config.condition.timbre) = (true, true, true);
     let bank = VoiceBank::random(config, 3, 5).unwrap();
-    let size = bank.timbre_size();
+    let size = bank.timbre(0).len();
     let row = |singer: usize| &bank.tensor(TIMBRE)[singer * size..][..size];
     assert_eq!(size, bank.tensor(TIMBRE).len() / 3);
     let blended = |first, second, blend| {

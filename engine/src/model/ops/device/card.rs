@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::cublas::result::{gemm_ex, gemm_strided_batched_ex};
+use candle_core::cuda_backend::cudarc::cublas::result::gemm_strided_batched_ex;
 use candle_core::cuda_backend::cudarc::cublas::sys;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg};
 use candle_core::op::BackpropOp;
@@ -78,9 +78,7 @@ impl Card {
         storage: &'a CudaStorage,
         layout: &Layout,
     ) -> Result<Span<'a>> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("the training operations take contiguous tensors; call .contiguous() first")
-        };
+        let (start, end) = ends(layout)?;
         let all = self.span(storage.as_cuda_slice::<f32>()?);
         if end > all.values() {
             candle_core::bail!("a tensor is longer than its storage")
@@ -92,9 +90,7 @@ impl Card {
 
     /// A copy of the values of a contiguous tensor.
     pub(in crate::model::ops) fn copy(&self, storage: &CudaStorage, layout: &Layout) -> Result<CudaStorage> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("the training operations take contiguous tensors; call .contiguous() first")
-        };
+        let (start, end) = ends(layout)?;
         let mut copy = self.allocate(end - start)?;
         if end > start {
             let values = storage.as_cuda_slice::<f32>()?.slice(start..end);
@@ -111,6 +107,16 @@ impl Card {
     /// What its backward pass gives candle.
     pub(in crate::model::ops) fn tensor(&self, memory: Memory, shape: &Shape) -> Tensor {
         Tensor::from_storage(Storage::Cuda(self.storage(memory)), shape, BackpropOp::none(), false)
+    }
+}
+
+/// Where a contiguous tensor's values begin and end in its storage.
+fn ends(layout: &Layout) -> Result<(usize, usize)> {
+    match layout.contiguous_offsets() {
+        Some(ends) => Ok(ends),
+        None => {
+            candle_core::bail!("the training operations take contiguous tensors; call .contiguous() first")
+        }
     }
 }
 
@@ -215,55 +221,31 @@ impl Machine for Card {
         // SAFETY: the handle is the device's and works on its stream; every entry of all matrices lies in its span, as the caller
         // says; both factors are read before the call returns.
         unsafe {
-            if count == 1 {
-                gemm_ex(
-                    *blas.handle(),
-                    right_order,
-                    left_order,
-                    columns,
-                    rows,
-                    depth,
-                    one,
-                    right_at,
-                    single,
-                    right_apart as i32,
-                    left_at,
-                    single,
-                    left_apart as i32,
-                    before,
-                    target_at,
-                    single,
-                    target_apart as i32,
-                    compute,
-                    algorithm,
-                )
-            } else {
-                gemm_strided_batched_ex(
-                    *blas.handle(),
-                    right_order,
-                    left_order,
-                    columns,
-                    rows,
-                    depth,
-                    one,
-                    right_at,
-                    single,
-                    right_apart as i32,
-                    right.matrix as i64,
-                    left_at,
-                    single,
-                    left_apart as i32,
-                    left.matrix as i64,
-                    before,
-                    target_at,
-                    single,
-                    target_apart as i32,
-                    target.matrix as i64,
-                    count as i32,
-                    compute,
-                    algorithm,
-                )
-            }
+            gemm_strided_batched_ex(
+                *blas.handle(),
+                right_order,
+                left_order,
+                columns,
+                rows,
+                depth,
+                one,
+                right_at,
+                single,
+                right_apart as i32,
+                right.matrix as i64,
+                left_at,
+                single,
+                left_apart as i32,
+                left.matrix as i64,
+                before,
+                target_at,
+                single,
+                target_apart as i32,
+                target.matrix as i64,
+                count as i32,
+                compute,
+                algorithm,
+            )
         }
         .w()
     }
