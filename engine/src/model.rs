@@ -28,7 +28,7 @@ pub use decoder::{Decoder, DecoderInput};
 pub use encoder::{EncoderContext, encode, encoder_context};
 pub use envelope::{decode_shapes, draw_latent, encode_shapes};
 pub use parameters::Parameters;
-pub use spectrum::spectrum_distance;
+pub use spectrum::{read_spectrum, spectrum_distance};
 
 #[cfg(test)]
 mod tests;

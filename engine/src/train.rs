@@ -17,6 +17,7 @@
 //! average          the running average of the parameters, which a bank is made of
 //! codebook         a codebook that follows the frames that fall to it
 //! critic           tells converted envelopes from sung ones
+//! spectrum_critic  tells what is expected of a singer who takes over another's phrase from what is of the singer's own
 //! cost             what a run takes in processor time, kept beside the bank
 //! checkpoint       everything a run needs to go on, written to a temporary name and renamed
 //! error            why a run ended early
@@ -56,6 +57,7 @@ mod recipe;
 mod score;
 mod setting;
 mod shapes;
+mod spectrum_critic;
 mod split;
 mod timbre;
 mod trainer;

@@ -113,7 +113,13 @@ fn column(curve: &str, name: &str) -> Vec<f32> {
 fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     make_corpus(&folder.path().join("corpus"));
-    let recipe = recipe(folder.path(), |text| text);
+    // All that is learnt beside a bank, the spectra's critic among it.
+    let critic = "segments = 6, critic = { weight = 0.05, learning_rate = 1e-3, warm_up_steps = 10 } }";
+    let recipe = recipe(folder.path(), |text| {
+        let text =
+            text.replace("segments = 6 }", critic).replace("segment_frames = 12", "segment_frames = 20");
+        text.replace("batch = 4", "batch = 3")
+    });
     let corpus = load(folder.path(), &recipe);
     assert_eq!(corpus.singers, ["high", "low"]);
 
@@ -149,6 +155,9 @@ fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     assert_eq!(curve.lines().count(), 3);
     let distances: Vec<f32> = column(&curve, "spectrum_distance");
     assert!(distances[1] < 0.8 * distances[0], "{distances:?}");
+    // A critic that knows nothing pays 2.5.
+    let critic = column(&curve, "critic");
+    assert!(critic[1] < critic[0] && critic[1] < 2.0, "{critic:?}");
     let page = std::fs::read_to_string(whole.join("curve.html")).unwrap();
     assert!(page.contains("step 150 of 150") && page.contains("src=\"previews/high_as_low.wav\""));
     let preview = Sound::read(&whole.join("previews/high_as_low.wav")).unwrap();
@@ -385,6 +394,10 @@ fn what_cannot_be_trained_on_is_said() {
     std::fs::write(&path, RECIPE.replace(mel, strided)).unwrap();
     let error = Recipe::load(&path).unwrap_err().to_string();
     assert!(error.contains("condition.spectrum needs a mel encoder"), "{error}");
+    let critic = "segments = 6, critic = { weight = 0.1, learning_rate = 1e-3, warm_up_steps = 10 } }";
+    std::fs::write(&path, RECIPE.replace("segments = 6 }", critic)).unwrap();
+    let error = Recipe::load(&path).unwrap_err().to_string();
+    assert!(error.contains("hears 19 frames"), "{error}");
 
     // A checkpoint of another model is not overwritten.
     let out = folder.path().join("out");

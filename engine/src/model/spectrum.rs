@@ -10,9 +10,12 @@ use candle_core::{Result, Tensor};
 use super::decoder::linear;
 use super::parameters::Parameters;
 
-/// Mean distance of what is read from `frames (N, frame_channels)` from the `wanted (N, mels)`.
-pub fn spectrum_distance(parameters: &Parameters, frames: &Tensor, wanted: &[f32]) -> Result<Tensor> {
-    let weight = parameters.get("spectrum.weight")?;
-    let read = linear(frames, weight, parameters.get("spectrum.bias")?)?;
-    (&read - Tensor::from_slice(wanted, read.shape(), read.device())?)?.abs()?.mean_all()
+/// The spectra `(N, mels)` that are read from `frames (N, frame_channels)`.
+pub fn read_spectrum(parameters: &Parameters, frames: &Tensor) -> Result<Tensor> {
+    linear(frames, parameters.get("spectrum.weight")?, parameters.get("spectrum.bias")?)
+}
+
+/// Mean distance of `expected (N, mels)` from the `wanted [N][mels]`.
+pub fn spectrum_distance(expected: &Tensor, wanted: &[f32]) -> Result<Tensor> {
+    (expected - Tensor::from_slice(wanted, expected.shape(), expected.device())?)?.abs()?.mean_all()
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::emphasis::Emphasis;
 use super::setting::{Setting, SettingError};
+use super::spectrum_critic::SPECTRUM_CRITIC_FRAMES;
 use crate::voice::{
     Arithmetic, BottleneckConfig, ConfigError, EncoderConfig, ModelConfig, Sampling, SingerInput,
     tensor_specs,
@@ -185,6 +186,21 @@ pub struct SpectrumConfig {
     pub weight: f32,
     /// Segments of one step, beside those of samples.
     pub segments: usize,
+    /// A critic of what is expected where another than the take's singer is to sing.
+    pub critic: Option<SpectrumCriticConfig>,
+}
+
+/// A network that tells what is expected of a singer who takes over another's phrase from what is expected of the singer's
+/// own phrases; the encoder and the frame network learn to deceive it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpectrumCriticConfig {
+    /// Weight of what the critic says beside the nats of a sample.
+    pub weight: f32,
+    /// Its learning rate, which stays.
+    pub learning_rate: f32,
+    /// Steps over which its weight rises, from the first.
+    pub warm_up_steps: u64,
 }
 
 /// What is done to the audio before it is shown to the network.
@@ -416,6 +432,21 @@ impl Recipe {
             || lapses.iter().any(|lapses| !(0.0..=100.0).contains(lapses))
         {
             return refuse("augment.code_noise must be 0 to 128, the lapses per second 0 to 100");
+        }
+        if let Some(critic) = training.spectrum.as_ref().and_then(|spectrum| spectrum.critic.as_ref()) {
+            if ![critic.weight, critic.learning_rate].iter().all(|value| (0.0..=1e4).contains(value)) {
+                return refuse("training.spectrum.critic's weight and learning_rate must be 0 to 10000");
+            }
+            if training.segment_frames < SPECTRUM_CRITIC_FRAMES {
+                return refuse(&format!(
+                    "training.spectrum.critic hears {SPECTRUM_CRITIC_FRAMES} frames: training.segment_frames must be as many"
+                ));
+            }
+            if self.model.singers != SingerInput::Embedding || !self.model.condition.f0 {
+                return refuse(
+                    "training.spectrum.critic needs a model that is told F0 and the singer, as an embedding",
+                );
+            }
         }
         if let Some(spectrum) = &training.spectrum {
             if !self.model.condition.spectrum {

@@ -391,10 +391,13 @@ impl ModelConfig {
 
     /// Width of the frame network's input: latent, then F0 (log2 ratio, voiced), then loudness, then the singer.
     pub fn frame_input_size(&self) -> usize {
-        self.latent_size
-            + if self.condition.f0 { 2 } else { 0 }
-            + usize::from(self.condition.loudness)
-            + self.singer_embedding_size
+        self.latent_size + self.frame_features() + self.singer_embedding_size
+    }
+
+    /// Those of it that are measured: F0 and loudness.
+    pub fn frame_features(&self) -> usize {
+        let condition = &self.condition;
+        2 * usize::from(condition.f0) + usize::from(condition.loudness)
     }
 
     /// Width of the conditioning vector of one frame: `2 R` gate biases for each layer, then `A` head biases.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::Objective;
 use crate::model::random::Generator;
-use crate::model::{Confusion, Decoder, Parameters, encode, narrow, spectrum_distance};
+use crate::model::{Confusion, Decoder, Parameters, encode, narrow, read_spectrum, spectrum_distance};
 use crate::train::backtranslation::SungByBlends;
 use crate::train::batch::{Batch, Batcher, Cut, FrameBatch, SPECTRUM_SEED, other_singer};
 use crate::train::checkpoint::Checkpoint;
@@ -18,6 +18,7 @@ use crate::train::optimizer::Adam;
 use crate::train::ranks::Share;
 use crate::train::recipe::Recipe;
 use crate::train::score::{mean_bits, scored_samples, validation_cuts};
+use crate::train::spectrum_critic::{NamedFrames, SpectrumCritic, Verdict};
 use crate::voice::CODEBOOK;
 
 /// The networks that are learnt beside the bank's.
@@ -29,6 +30,8 @@ pub(super) struct Samples<'a> {
     confusion: Option<(Confusion, Adam)>,
     /// The same of F0.
     pitch_confusion: Option<(Confusion, Adam)>,
+    /// The spectra's critic.
+    critic: Option<SpectrumCritic>,
     codebook: Option<RunningCodebook>,
     share: Share,
     /// What the next step learns from, where it is made while a card is busy with this one.
@@ -55,9 +58,15 @@ impl<'a> Samples<'a> {
         let codebook = &recipe.training.codebook;
         let confusion =
             |strength, outputs, seed| confusion_of(recipe, strength, outputs, seed, &device.place);
+        let model = &recipe.model;
+        let sizes = (model.spectrum_bands(), model.frame_features(), corpus.singers.len());
+        let seed = recipe.training.seed ^ CRITIC_SEED;
+        let critic = recipe.training.spectrum.as_ref().and_then(|spectrum| spectrum.critic.as_ref());
+        let critic = critic.map(|config| SpectrumCritic::new(sizes, config.clone(), seed, &device.place));
         Ok(Self {
             recipe,
             corpus,
+            critic: critic.transpose()?,
             batcher: Batcher::new(recipe, corpus, device),
             share: device.share.clone(),
             works_ahead: device.works_ahead,
@@ -90,6 +99,58 @@ impl<'a> Samples<'a> {
             (0..latent.elem_count() * self.share.count()).map(|_| deviation * random.normal()).collect();
         let noise = &all[self.share.part(all.len())];
         Ok((latent + Tensor::from_slice(noise, latent.shape(), latent.device())?)?)
+    }
+
+    /// Gives the batch's phrases to other singers, and asks the critic.
+    fn consult(
+        &self,
+        critic: &SpectrumCritic,
+        step: u64,
+        (parameters, decoder): (&Parameters, &Decoder),
+        (latent, expected, batch): (&Tensor, &Tensor, &FrameBatch),
+    ) -> Result<Verdict, TrainError> {
+        let (segments, frames, _) = batch.features.dims3()?;
+        let mut random = Generator::new(self.recipe.training.seed ^ CRITIC_SEED, step);
+        // Drawn for all ranks' segments, as the noise is.
+        let count = segments * self.share.count();
+        let mine = self.share.part(count);
+        let mut others = || -> Vec<u32> {
+            let place = |at: usize| batch.singers[at % segments] as usize;
+            let singers = self.corpus.singers.len();
+            let draws = (0..count).map(|at| (place(at) + 1 + random.below((singers - 1).max(1))) % singers);
+            draws.map(|singer| singer as u32).collect::<Vec<_>>()[mine.clone()].to_vec()
+        };
+        let (takers, misnamed) = (others(), others());
+        let octaves: Vec<f32> = (0..count).map(|_| random.normal()).collect();
+        let medians = &self.corpus.median_f0_hz;
+        let shift = |(at, taker): (usize, &u32)| {
+            let away = (medians[*taker as usize] / medians[batch.singers[at] as usize]).log2();
+            let draw = octaves[mine.start + at];
+            // By octaves, as takes are transposed, or anywhere near the taker's range.
+            if draw > 0.0 {
+                away.round()
+            } else {
+                away + FREE_OCTAVES * octaves[(mine.start + at + 1) % count]
+            }
+        };
+        let shifts: Vec<f32> = takers.iter().enumerate().map(shift).collect();
+        let shifts = Tensor::from_vec(shifts, (segments, 1, 1), batch.features.device())?;
+        let (pitch, voiced) = (batch.features.narrow(2, 0, 1)?, batch.features.narrow(2, 1, 1)?);
+        let rest = batch.features.narrow(2, 1, batch.features.dim(2)? - 1)?;
+        let shifted = Tensor::cat(&[(pitch + voiced.broadcast_mul(&shifts)?)?, rest], 2)?;
+
+        let bands = expected.dim(1)?;
+        let by_segment = |rows: &Tensor| rows.reshape((segments, frames, bands));
+        let taken = read_spectrum(parameters, &decoder.frame_network(latent, &takers, &shifted)?)?;
+        let (own, taken) = (by_segment(expected)?, by_segment(&taken)?);
+        let sung = Tensor::from_slice(&batch.spectrum, own.shape(), own.device())?;
+        Ok(critic.judge(
+            step,
+            &NamedFrames { spectra: &own, features: &batch.features, singers: &batch.singers },
+            &NamedFrames { spectra: &taken, features: &shifted, singers: &takers },
+            &NamedFrames { spectra: &sung, features: &batch.features, singers: &misnamed },
+            &mut random,
+        )?)
     }
 }
 
@@ -127,14 +188,21 @@ impl Objective for Samples<'_> {
         let (mut latent, mut singers) = (latent, batch.decoder_input.singers);
         let mut features = batch.decoder_input.features;
         // Losses are read when all that is to be done with them has been asked for: who reads waits for the card.
-        let (mut distance, mut accuracy, mut pitch_error) = (None, None, None);
+        let (mut distance, mut accuracy, mut pitch_error, mut critic_loss) = (None, None, None, None);
         if let (Some(config), Some(batch)) = (&training.spectrum, spectra) {
             let heard = encode(model, parameters, &batch.encoder_input)?;
             latent = self.noisy(step, &narrow(model, parameters, &heard)?.latent, SPECTRUM_SEED)?;
             let frames = decoder.frame_network(&latent, &batch.singers, &batch.features)?;
-            let off = spectrum_distance(parameters, &frames, &batch.spectrum)?;
+            let expected = read_spectrum(parameters, &frames)?;
+            let off = spectrum_distance(&expected, &batch.spectrum)?;
             loss = (loss + (&off * f64::from(config.weight))?)?;
             distance = Some(off);
+            if let Some(critic) = &self.critic {
+                let Verdict { price, loss: own } =
+                    self.consult(critic, step, (parameters, &decoder), (&latent, &expected, &batch))?;
+                loss = ((loss + price)? + &own)?;
+                critic_loss = Some(own);
+            }
             (singers, features) = (batch.singers, batch.features);
         }
         let warm_up = (step as f64 / training.confusion_warm_up_steps.max(1) as f64).min(1.0);
@@ -162,13 +230,16 @@ impl Objective for Samples<'_> {
         losses.spectrum_distance = read(distance)?;
         losses.confusion_accuracy = read(accuracy)?;
         losses.pitch_error = read(pitch_error)?;
+        losses.critic = read(critic_loss)?;
         losses.bits = nats.to_scalar::<f32>()? / std::f32::consts::LN_2;
         losses = Losses::from_values(self.share.average(losses.values(), parameters.device())?);
         if !losses.bits.is_finite() {
             return Err(TrainError::Diverged { step });
         }
         let confusions = self.confusion.iter().chain(&self.pitch_confusion);
-        for learnt in confusions.map(|(confusion, _)| &confusion.parameters).chain([parameters]) {
+        let critic = self.critic.as_ref().map(|critic| &critic.parameters);
+        let beside = confusions.map(|(confusion, _)| &confusion.parameters).chain(critic);
+        for learnt in beside.chain([parameters]) {
             self.share.average_gradients(&mut gradients, learnt)?;
         }
         let rate = self.recipe.learning_rate(step);
@@ -176,6 +247,10 @@ impl Objective for Samples<'_> {
         adam.step(parameters, &gradients, rate, norm)?;
         for (confusion, adam) in self.confusion.iter_mut().chain(&mut self.pitch_confusion) {
             adam.step(&confusion.parameters, &gradients, CONFUSION_RATE, norm)?;
+        }
+        if let Some(critic) = &mut self.critic {
+            let rate = critic.learning_rate();
+            critic.adam.step(&critic.parameters, &gradients, rate, norm)?;
         }
         if let (Some(running), Some(codes), Some(config)) =
             (&mut self.codebook, &narrowed.codes, &training.codebook)
@@ -212,6 +287,9 @@ impl Objective for Samples<'_> {
         if let Some((confusion, adam)) = &self.pitch_confusion {
             checkpoint.put("pitch_confusion", &confusion.parameters, adam)?;
         }
+        if let Some(critic) = &self.critic {
+            checkpoint.put("spectrum_critic", &critic.parameters, &critic.adam)?;
+        }
         if let Some(codebook) = &self.codebook {
             checkpoint.put("codebook", &codebook.state, &Adam::default())?;
         }
@@ -225,6 +303,9 @@ impl Objective for Samples<'_> {
         if let Some((confusion, adam)) = &mut self.pitch_confusion {
             checkpoint.take("pitch_confusion", &confusion.parameters, adam)?;
         }
+        if let Some(critic) = &mut self.critic {
+            checkpoint.take("spectrum_critic", &critic.parameters, &mut critic.adam)?;
+        }
         if let Some(codebook) = &self.codebook {
             checkpoint.take("codebook", &codebook.state, &mut Adam::default())?;
         }
@@ -237,6 +318,12 @@ const LATENT_SEED: u64 = 0x1A7E;
 
 /// Keeps the revival of codes apart from the draws of the batches.
 const CODEBOOK_SEED: u64 = 0xC0DE;
+
+/// Keeps the critic's draws apart from those of the batches.
+const CRITIC_SEED: u64 = 0xC217;
+
+/// Standard deviation of how far from the taker's middle a phrase is put, in octaves.
+const FREE_OCTAVES: f32 = 0.2;
 
 /// Learning rate of the classifier, which is far smaller than the model and must keep up with it.
 const CONFUSION_RATE: f32 = 1e-3;
