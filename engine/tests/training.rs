@@ -157,7 +157,7 @@ fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     assert!(distances[1] < 0.8 * distances[0], "{distances:?}");
     // A critic that knows nothing pays 2.5.
     let critic = column(&curve, "critic");
-    assert!(critic[1] < critic[0] && critic[1] < 2.0, "{critic:?}");
+    assert!(critic.iter().all(|loss| *loss > 0.0 && *loss < 1.5), "{critic:?}");
     let page = std::fs::read_to_string(whole.join("curve.html")).unwrap();
     assert!(page.contains("step 150 of 150") && page.contains("src=\"previews/high_as_low.wav\""));
     let preview = Sound::read(&whole.join("previews/high_as_low.wav")).unwrap();

@@ -51,7 +51,7 @@ const fn sings(name: &'static str, settings: &'static [&'static str]) -> Run {
 /// The recipe as it is.
 const WHOLE: &str = "whole";
 
-const RUNS: [Run; 21] = [
+const RUNS: [Run; 22] = [
     learns(WHOLE, &[]),
     learns(
         "no-f0",
@@ -61,6 +61,8 @@ const RUNS: [Run; 21] = [
             "model.condition.period_taps=0",
             "model.decoder.prior.harmonics=0",
             "sampling.comb=0.0",
+            // It compares singers at their own F0.
+            "training.spectrum.critic=",
             "model.condition.timbre=false",
             "sampling.timbre=0.0",
         ],
@@ -80,6 +82,7 @@ const RUNS: [Run; 21] = [
     learns("no-latent-noise", &["training.latent_noise=0.0"]),
     learns("no-confusion", &["training.confusion=0.0"]),
     learns("pitch-confusion", &["training.pitch_confusion=0.1"]),
+    learns("no-critic", &["training.spectrum.critic="]),
     learns("no-views", &["augment.views=0"]),
     learns(
         "no-spectrum",
@@ -95,8 +98,8 @@ const RUNS: [Run; 21] = [
     sings("no-timbre", &["sampling.timbre=0.0"]),
     sings("no-comb", &["sampling.comb=0.0"]),
     sings("no-sharpness", &["sampling.voiced_sharpness=1.0", "sampling.unvoiced_sharpness=1.0"]),
-    sings("no-contrast", &["training.singer_contrast=0.0"]),
-    sings("no-emphasis", &["training.singer_contrast=0.0", "training.singer_emphasis=1.0"]),
+    sings("emphasis", &["training.singer_emphasis=1.5"]),
+    sings("contrast", &["training.singer_contrast=0.3"]),
 ];
 
 /// `cargo xtask ablate`

@@ -283,7 +283,7 @@ mod tests {
         let own = names(0);
         let plain = spectra(&own, &mut random);
         let comb: Vec<f32> = (0..SEGMENTS * FRAMES * BANDS)
-            .map(|index| if (index % BANDS) % 2 == 0 { 0.5 } else { -0.5 })
+            .map(|index| if (index % BANDS).is_multiple_of(2) { 0.5 } else { -0.5 })
             .collect();
         let comb = Tensor::from_vec(comb, plain.shape(), &Device::Cpu).unwrap();
         let bump = Tensor::ones(plain.shape(), candle_core::DType::F32, &Device::Cpu).unwrap();
