@@ -114,7 +114,7 @@ fn it_learns_saves_and_a_resumed_run_is_the_unbroken_one_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     make_corpus(&folder.path().join("corpus"));
     // All that is learnt beside a bank, the spectra's critic among it.
-    let critic = "segments = 6, critic = { weight = 0.05, learning_rate = 1e-3, warm_up_steps = 10 } }";
+    let critic = "segments = 6, critic = { weight = 0.005, learning_rate = 1e-3, warm_up_steps = 10 } }";
     let recipe = recipe(folder.path(), |text| {
         let text =
             text.replace("segments = 6 }", critic).replace("segment_frames = 12", "segment_frames = 20");
