@@ -68,7 +68,7 @@ pub use weights::DecoderWeights;
 use crate::voice::Sampling;
 use cuda::Streaming;
 use lanes::{Lanes, Task};
-use step::{BeginHop, DecodeHops, HopOf, ScoreHop, State};
+use step::{BeginHops, DecodeHops, HopOf, ScoreHop, State};
 use weights::CODES;
 
 /// What the decoder is told about one hop.
@@ -289,30 +289,26 @@ pub struct HopTask<'a> {
 pub fn decode_hops(hops: &mut [HopTask]) {
     let mut hops = hops;
     while !hops.is_empty() {
-        let beside = on_same_gpu(hops);
-        if beside > 0 {
-            let (group, rest) = hops.split_at_mut(beside);
-            together_on_gpu(group);
-            hops = rest;
-            continue;
-        }
-        let fits = |count: &usize| hops.len() >= *count && are_alike(&hops[..*count]);
-        let (group, rest) = hops.split_at_mut([MOST_TOGETHER, 2].into_iter().find(fits).unwrap_or(1));
-        match group {
-            [a, b, c, d] => together([a, b, c, d]),
-            [a, b] => together([a, b]),
-            group => group.iter_mut().for_each(|hop| together([hop])),
+        let on_gpu = on_same_gpu(hops);
+        let alike = if on_gpu > 0 { on_gpu } else { alike_on_processor(hops) };
+        let (group, rest) = hops.split_at_mut(alike);
+        Begin::all(group);
+        if on_gpu > 0 {
+            sing_on_gpu(group)
+        } else {
+            Draw::all(group)
         }
         hops = rest;
     }
 }
 
-/// Whether the streams sing with the same weights on the same instruction set.
-fn are_alike(hops: &[HopTask]) -> bool {
-    hops.windows(2).all(|pair| {
-        let [one, other] = [&*pair[0].decoder, &*pair[1].decoder];
-        Arc::ptr_eq(&one.weights, &other.weights) && one.isa == other.isa
-    }) && hops.iter().all(|hop| !hop.decoder.is_on_gpu())
+/// How many of the streams, from the first on, sing with the same weights on the same instruction set.
+fn alike_on_processor(hops: &[HopTask]) -> usize {
+    let first = &*hops[0].decoder;
+    let is_alike = |HopTask { decoder, .. }: &&HopTask| {
+        Arc::ptr_eq(&first.weights, &decoder.weights) && first.isa == decoder.isa && !decoder.is_on_gpu()
+    };
+    hops.iter().take_while(is_alike).count()
 }
 
 /// How many of the streams, from the first on, sing with the same weights on the same GPU.
@@ -323,9 +319,8 @@ fn on_same_gpu(hops: &[HopTask]) -> usize {
     hops.iter().take_while(is_beside).count()
 }
 
-/// The hops of streams that sing on one GPU.
-fn together_on_gpu(hops: &mut [HopTask]) {
-    hops.iter_mut().for_each(begin);
+/// Sings hops that have begun, of streams on one GPU.
+fn sing_on_gpu(hops: &mut [HopTask]) {
     let mut streams: Vec<_> = hops
         .iter_mut()
         .filter_map(|HopTask { decoder, seed, output, .. }| {
@@ -334,38 +329,56 @@ fn together_on_gpu(hops: &mut [HopTask]) {
         })
         .collect();
     if let Err(error) = cuda::sing(&mut streams) {
-        for hop in hops {
+        for hop in &mut *hops {
             hop.decoder.leave_gpu(&error);
-            draw([hop]);
         }
+        Draw::all(hops);
     }
 }
 
-/// The hops of streams that are alike.
-fn together<const B: usize>(mut hops: [&mut HopTask; B]) {
-    hops.iter_mut().for_each(|hop| begin(hop));
-    draw(hops);
+/// Work on hops of streams that are alike, by fours, twos and one by one.
+trait Together {
+    fn together<const B: usize>(hops: [&mut HopTask; B]);
+
+    fn all(hops: &mut [HopTask]) {
+        let (fours, rest) = hops.as_chunks_mut::<MOST_TOGETHER>();
+        fours.iter_mut().for_each(|hops| Self::together(hops.each_mut()));
+        let (twos, rest) = rest.as_chunks_mut::<2>();
+        twos.iter_mut().for_each(|hops| Self::together(hops.each_mut()));
+        rest.iter_mut().for_each(|hop| Self::together([hop]));
+    }
 }
 
-/// Makes a hop's conditioning.
-fn begin(hop: &mut HopTask) {
-    let HopTask { decoder, frame, output, .. } = hop;
-    decoder.check(frame, output.len(), 1);
-    let Decoder { weights, isa, state, .. } = &mut **decoder;
-    isa.run(BeginHop { weights, state, frame });
+/// Makes hops' conditioning.
+struct Begin;
+
+impl Together for Begin {
+    fn together<const B: usize>(hops: [&mut HopTask; B]) {
+        let weights = Arc::clone(&hops[0].decoder.weights);
+        let isa = hops[0].decoder.isa;
+        let streams = hops.map(|HopTask { decoder, frame, output, .. }| {
+            decoder.check(frame, output.len(), 1);
+            (&mut decoder.state, &*frame)
+        });
+        isa.run(BeginHops { weights: &weights, streams });
+    }
 }
 
-/// Draws hops that have begun.
-fn draw<const B: usize>(hops: [&mut HopTask; B]) {
-    let weights = Arc::clone(&hops[0].decoder.weights);
-    let isa = hops[0].decoder.isa;
-    let streams = hops.map(|hop| HopOf {
-        sampling: hop.decoder.sampling,
-        state: &mut hop.decoder.state,
-        seed: hop.seed,
-        output: &mut *hop.output,
-    });
-    isa.run(DecodeHops { weights: &weights, streams });
+/// Draws hops that have begun, on the processor.
+struct Draw;
+
+impl Together for Draw {
+    fn together<const B: usize>(hops: [&mut HopTask; B]) {
+        let weights = Arc::clone(&hops[0].decoder.weights);
+        let isa = hops[0].decoder.isa;
+        let streams = hops.map(|hop| HopOf {
+            sampling: hop.decoder.sampling,
+            state: &mut hop.decoder.state,
+            seed: hop.seed,
+            output: &mut *hop.output,
+        });
+        isa.run(DecodeHops { weights: &weights, streams });
+    }
 }
 
 struct SetSinger<'a> {

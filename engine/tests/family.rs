@@ -206,7 +206,7 @@ fn vq_vae_tells_the_decoder_a_code_and_a_one_hot_singer() {
     // Every latent is a code, and several are in use.
     let model = &bank.card().model;
     let codebook: Vec<&[f32]> = bank.tensor("bottleneck.codebook").chunks_exact(model.latent_size).collect();
-    let mut encoder = Encoder::new(model, |name| bank.tensor(name));
+    let mut encoder = Encoder::of(&bank);
     let used: std::collections::BTreeSet<usize> = clip
         .chunks_exact(model.hop_samples)
         .map(|hop| {

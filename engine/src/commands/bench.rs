@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use falsetto_engine::decode::{
-    BareStream, Decoder, DecoderWeights, FrameInput, HopTask, Isa, decode_hops, multiply_adds_per_second,
+    BareStream, Decoder, DecoderWeights, FrameInput, HopTask, Isa, MOST_TOGETHER, decode_hops,
+    multiply_adds_per_second,
 };
 use falsetto_engine::signal::analysis::Analyzer;
 use falsetto_engine::signal::resample::Resampler;
-use falsetto_engine::stream::{Converter, Encoder, Settings};
+use falsetto_engine::stream::{Converter, EncodeTask, Encoder, Settings, encode_hops};
 use falsetto_engine::voice::{Arithmetic, EncoderConfig, ModelConfig, Sampling, VoiceBank};
 use serde_json::{Value, json};
 
@@ -71,6 +72,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let ceilings = measure_ceilings();
     let decoders: Vec<Value> = measure_decoders(&bank, &ceilings, time)?;
     let chain = measure_chain(&bank, time);
+    let together = measure_together(&bank, time);
     let live = measure_live(&bank, time)?;
     if let Some(path) = &arguments.json {
         let figures = json!({
@@ -79,6 +81,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             "ceilings": ceilings.iter().map(Ceiling::json).collect::<Vec<_>>(),
             "decoders": decoders,
             "chain": chain,
+            "together": together,
             "live": live,
         });
         write(path, &figures)?;
@@ -283,7 +286,7 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
     let host_hop = (f64::from(HOST_RATE_HZ) * hop_us / 1e6).round() as usize;
     let reads_mel = matches!(model.encoder, EncoderConfig::Mel { .. });
     let mut analyzer = Analyzer::new(model, reads_mel.then(|| bank.tensor("encoder.mel_mean")));
-    let mut encoder = Encoder::new(model, |name| bank.tensor(name));
+    let mut encoder = Encoder::of(bank);
     let mut decoder = Decoder::new(Arc::clone(&DecoderWeights::of(bank)[0]), card.sampling);
     decoder.set_singer(bank.singer_embedding(0));
     let mut down = Resampler::new(HOST_RATE_HZ, model.sample_rate_hz);
@@ -336,6 +339,42 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
     }
     say!("  {total:>9.1}  in all, {:.1} % of real time on one core", 100.0 * total / hop_us);
     Value::Object(chain)
+}
+
+/// Microseconds that the networks take for one hop of each of several streams that are sung together.
+fn measure_together(bank: &VoiceBank, time: Duration) -> Value {
+    let card = bank.card();
+    let model = &card.model;
+    let weights = &DecoderWeights::of(bank)[0];
+    let mut encoders = vec![Encoder::of(bank); MOST_TOGETHER];
+    let decoder = || Decoder::new(Arc::clone(weights), card.sampling);
+    let mut decoders: Vec<Decoder> = std::iter::repeat_with(decoder).take(MOST_TOGETHER).collect();
+    let input = vec![0.1; encoders[0].input_size()];
+    let mut latents = vec![vec![0.0; model.latent_size]; MOST_TOGETHER];
+    let mut outputs = vec![vec![0.0; model.hop_samples]; MOST_TOGETHER];
+    let mut times: [Vec<f64>; 2] = Default::default();
+    let begun = Instant::now();
+    while begun.elapsed() < time || times[0].len() < 8 {
+        let tasks = encoders.iter_mut().zip(&mut latents);
+        let mut tasks: Vec<EncodeTask> =
+            tasks.map(|(encoder, latent)| EncodeTask { encoder, input: &input, latent }).collect();
+        let start = Instant::now();
+        encode_hops(&mut tasks);
+        let encoded = Instant::now();
+        let tasks = decoders.iter_mut().zip(&latents).zip(&mut outputs).zip(1..);
+        let mut tasks: Vec<HopTask> = tasks
+            .map(|(((decoder, latent), output), seed)| {
+                let frame = FrameInput { latent, f0_hz: 220.0, voiced: true, loudness: 0.5 };
+                HopTask { decoder, frame, seed, output }
+            })
+            .collect();
+        decode_hops(&mut tasks);
+        times[0].push((encoded - start).as_secs_f64() * 1e6 / MOST_TOGETHER as f64);
+        times[1].push(encoded.elapsed().as_secs_f64() * 1e6 / MOST_TOGETHER as f64);
+    }
+    let [encoder, decoder] = times.map(|times| least_and_median(times).1);
+    say!("of {MOST_TOGETHER} streams together, each: {encoder:.1} us the encoder, {decoder:.1} the decoder");
+    json!({ "streams": MOST_TOGETHER, "encoder": encoder, "decoder": decoder })
 }
 
 /// Times of the converter's blocks when they come as a sound card's do.

@@ -1,10 +1,12 @@
 //! What runs once a hop: the frame network, the conditioning of every layer and the linear prior's parameters.
 
 use super::FrameInput;
+use super::arithmetic::Single;
 use super::lanes::{Block, Lanes, blocks_for, flat, flat_mut};
 use super::math::{exp_f64, ln_f64, tanh, tanh_f64};
-use super::matrix::product;
+use super::matrix::{Matrix, product};
 use super::weights::DecoderWeights;
+use crate::voice::ModelConfig;
 
 /// Most prediction taps that a configuration may ask for.
 const MOST_TAPS: usize = 64;
@@ -17,6 +19,7 @@ pub(super) struct HopCondition {
     pub(super) condition: Box<[Block]>,
     pub(super) voiced: bool,
     pub(super) f0_hz: f32,
+    loudness: f32,
     /// Prediction coefficients, oldest sample first, zeros in front up to whole blocks.
     pub(super) taps: Box<[Block]>,
     /// Weights of the harmonics' sines and cosines on the mean, level included; zero where silent.
@@ -54,6 +57,7 @@ impl HopCondition {
             condition: weights.frame.condition_bias.clone(),
             voiced: false,
             f0_hz: REFERENCE_F0_HZ,
+            loudness: 0.0,
             taps: zeros(prior.map_or(0, |prior| prior.taps)),
             sine_weights: zeros(prior.map_or(0, |prior| prior.harmonics)),
             cosine_weights: zeros(prior.map_or(0, |prior| prior.harmonics)),
@@ -78,14 +82,48 @@ impl HopCondition {
         product(lanes, &weights.frame.singer, [((&self.embedding, ()), &mut self.singer_bias)]);
     }
 
-    /// Runs the frame network for one hop.
+    /// Runs the frame network for a hop of each of `B` streams, in one pass over its weights.
     #[inline(always)]
-    pub(super) fn update<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, frame: &FrameInput) {
-        let config = &weights.config;
+    pub(super) fn update<L: Lanes, const B: usize>(
+        lanes: L,
+        weights: &DecoderWeights,
+        mut hops: [(&mut Self, &FrameInput); B],
+    ) {
+        for (hop, frame) in &mut hops {
+            hop.tell(&weights.config, frame);
+        }
+        let frame = &weights.frame;
+        let mut hops = hops.map(|(hop, _)| hop);
+        let first = hops.each_mut().map(|hop| {
+            hop.hidden.copy_from_slice(&hop.singer_bias);
+            ((&*hop.features, ()), &mut *hop.hidden)
+        });
+        product(lanes, &frame.features, first);
+        tanh_of_hidden(lanes, &mut hops);
+        for (matrix, bias) in &frame.layers {
+            for hop in &mut hops {
+                std::mem::swap(&mut hop.hidden, &mut hop.hidden_input);
+            }
+            linear(lanes, (matrix, bias), &mut hops, |hop| (&hop.hidden_input, &mut hop.hidden));
+            tanh_of_hidden(lanes, &mut hops);
+        }
+        let condition = (&frame.condition, &*frame.condition_bias);
+        linear(lanes, condition, &mut hops, |hop| (&hop.hidden, &mut hop.condition));
+        if let Some((matrix, bias)) = &frame.prior {
+            linear(lanes, (matrix, bias), &mut hops, |hop| (&hop.hidden, &mut hop.prior_outputs));
+            hops.iter_mut().for_each(|hop| hop.update_prior(weights));
+        }
+        if let Some((matrix, bias)) = &frame.spectrum {
+            linear(lanes, (matrix, bias), &mut hops, |hop| (&hop.hidden, &mut hop.spectrum));
+        }
+    }
+
+    /// Takes what the frame network is told of a hop.
+    fn tell(&mut self, config: &ModelConfig, frame: &FrameInput) {
         let f0_limit = config.sample_rate_hz as f32 / 2.0;
         self.f0_hz = finite_or(frame.f0_hz, REFERENCE_F0_HZ).clamp(1.0, f0_limit);
         self.voiced = frame.voiced;
-        let loudness = finite_or(frame.loudness, 0.0);
+        self.loudness = finite_or(frame.loudness, 0.0);
 
         let features = flat_mut(&mut self.features);
         for (feature, &value) in features.iter_mut().zip(frame.latent) {
@@ -100,35 +138,14 @@ impl HopCondition {
             next += 2;
         }
         if config.condition.loudness {
-            features[next] = loudness;
-        }
-
-        self.hidden.copy_from_slice(&self.singer_bias);
-        product(lanes, &weights.frame.features, [((&self.features, ()), &mut self.hidden)]);
-        tanh_blocks(lanes, &mut self.hidden);
-        for (matrix, bias) in &weights.frame.layers {
-            std::mem::swap(&mut self.hidden, &mut self.hidden_input);
-            self.hidden.copy_from_slice(bias);
-            product(lanes, matrix, [((&self.hidden_input, ()), &mut self.hidden)]);
-            tanh_blocks(lanes, &mut self.hidden);
-        }
-        self.condition.copy_from_slice(&weights.frame.condition_bias);
-        product(lanes, &weights.frame.condition, [((&self.hidden, ()), &mut self.condition)]);
-        if let Some((matrix, bias)) = &weights.frame.prior {
-            self.prior_outputs.copy_from_slice(bias);
-            product(lanes, matrix, [((&self.hidden, ()), &mut self.prior_outputs)]);
-            self.update_prior(weights, loudness);
-        }
-        if let Some((matrix, bias)) = &weights.frame.spectrum {
-            self.spectrum.copy_from_slice(bias);
-            product(lanes, matrix, [((&self.hidden, ()), &mut self.spectrum)]);
+            features[next] = self.loudness;
         }
     }
 
-    fn update_prior(&mut self, weights: &DecoderWeights, loudness: f32) {
+    fn update_prior(&mut self, weights: &DecoderWeights) {
         let Some(prior) = weights.config.decoder.prior else { return };
         let outputs = flat(&self.prior_outputs);
-        let level = 0.5 * exp_f64((3.0 * f64::from(loudness) - 6.0) / 2.0);
+        let level = 0.5 * exp_f64((3.0 * f64::from(self.loudness) - 6.0) / 2.0);
         let taps = flat_mut(&mut self.taps);
         step_up(&outputs[..prior.taps], taps);
 
@@ -151,9 +168,25 @@ impl HopCondition {
     }
 }
 
+/// `bias + matrix . inputs` of every hop, where `parts` gives the inputs and where the result goes.
 #[inline(always)]
-fn tanh_blocks<L: Lanes>(lanes: L, blocks: &mut [Block]) {
-    for block in blocks {
+fn linear<L: Lanes, const B: usize>(
+    lanes: L,
+    (matrix, bias): (&Matrix<Single>, &[Block]),
+    hops: &mut [&mut HopCondition; B],
+    parts: impl Fn(&mut HopCondition) -> (&[Block], &mut [Block]),
+) {
+    let pairs = hops.each_mut().map(|hop| {
+        let (inputs, sums) = parts(hop);
+        sums.copy_from_slice(bias);
+        ((inputs, ()), sums)
+    });
+    product(lanes, matrix, pairs);
+}
+
+#[inline(always)]
+fn tanh_of_hidden<L: Lanes>(lanes: L, hops: &mut [&mut HopCondition]) {
+    for block in hops.iter_mut().flat_map(|hop| &mut hop.hidden) {
         lanes.store(tanh(lanes, lanes.load(&block.0)), &mut block.0);
     }
 }

@@ -166,19 +166,24 @@ impl HopOf<'_> {
     }
 }
 
-/// Makes a hop's conditioning.
-pub(super) struct BeginHop<'a> {
+/// Makes the conditioning of a hop of each of `B` streams that sing with the same weights.
+pub(super) struct BeginHops<'a, const B: usize> {
     pub(super) weights: &'a DecoderWeights,
-    pub(super) state: &'a mut State,
-    pub(super) frame: &'a FrameInput<'a>,
+    pub(super) streams: [(&'a mut State, &'a FrameInput<'a>); B],
 }
 
-impl Task for BeginHop<'_> {
+impl<const B: usize> Task for BeginHops<'_, B> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        self.state.begin_hop(lanes, self.weights, self.frame);
+        if const { B <= L::STREAMS } {
+            begin_hops(lanes, self.weights, self.streams);
+        } else {
+            for stream in self.streams {
+                begin_hops(lanes, self.weights, [stream]);
+            }
+        }
     }
 }
 
@@ -231,7 +236,7 @@ impl Task for ScoreHop<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { weights, state, .. } = self;
-        state.begin_hop(lanes, weights, self.frame);
+        begin_hops(lanes, weights, [(&mut *state, self.frame)]);
         if let Some(phases) = self.phases {
             state.phases.copy_from_slice(phases);
         }
@@ -248,13 +253,18 @@ impl Task for ScoreHop<'_> {
     }
 }
 
-impl State {
-    #[inline(always)]
-    fn begin_hop<L: Lanes>(&mut self, lanes: L, weights: &DecoderWeights, frame: &FrameInput) {
-        self.hop.update(lanes, weights, frame);
-        self.phase.hop(self.hop.f0_hz, self.hop.voiced, &mut self.phases);
-        if let Some(period) = &mut self.period {
-            period.lag.hop(self.hop.f0_hz, self.hop.voiced, &mut period.lags);
+#[inline(always)]
+fn begin_hops<L: Lanes, const B: usize>(
+    lanes: L,
+    weights: &DecoderWeights,
+    mut streams: [(&mut State, &FrameInput); B],
+) {
+    let hops = streams.each_mut().map(|(state, frame)| (&mut state.hop, *frame));
+    HopCondition::update(lanes, weights, hops);
+    for (State { hop, phase, phases, period, .. }, _) in streams {
+        phase.hop(hop.f0_hz, hop.voiced, phases);
+        if let Some(period) = period {
+            period.lag.hop(hop.f0_hz, hop.voiced, &mut period.lags);
         }
     }
 }

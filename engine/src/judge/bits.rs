@@ -63,7 +63,7 @@ fn heard(bank: &VoiceBank, waveform: &[f32]) -> (Vec<Frame>, Vec<Vec<f32>>) {
     let model = &bank.card().model;
     let reads_mel = matches!(model.encoder, EncoderConfig::Mel { .. });
     let mut analyzer = Analyzer::new(model, reads_mel.then(|| bank.tensor("encoder.mel_mean")));
-    let mut encoder = Encoder::new(model, |name| bank.tensor(name));
+    let mut encoder = Encoder::of(bank);
     let silence = vec![0.0; model.hop_samples];
     let (mut frames, mut latents) = (Vec::new(), Vec::new());
     let ahead = analyzer.look_ahead_hops() + encoder.look_ahead_hops();

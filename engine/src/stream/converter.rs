@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::encoder::EncodeTask;
 use crate::decode::{Gpu, GpuError, HopTask};
 use crate::voice::VoiceBank;
 pub use chain::Progress;
@@ -213,7 +214,7 @@ impl Converter {
         self.chain.middle().gpu_use()
     }
 
-    /// How many streams gain from decoding together with this one.
+    /// How many streams gain from being sung together with this one.
     pub(super) fn company(&self) -> usize {
         self.chain.middle().company()
     }
@@ -261,9 +262,14 @@ impl Converter {
     }
 
     /// [`process`](Self::process) in parts: goes on with a block until a hop is due, or, with false, to its end. The due hop
-    /// must be [decoded](Self::decoding) and [sung](Self::sing) before it goes on.
+    /// must be [encoded](Self::encoding), [decoded](Self::decoding) and [sung](Self::sing) before it goes on.
     pub(super) fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
         self.chain.advance(input, output, progress)
+    }
+
+    /// The encoder's part of the due hop, where it is left to whoever asks, who must ask once.
+    pub(super) fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        self.chain.encoding()
     }
 
     /// The decoder's part of the due hop, where the bank has a decoder of samples.

@@ -1,31 +1,37 @@
-//! The encoder, hop by hop: from a take to latent frames.
+//! The encoder, hop by hop: from a take to latent frames. Streams of one bank share its packed weights, and may share passes
+//! over them ([`encode_hops`]).
 
 mod dilated;
 mod envelope;
 mod mel;
 mod strided;
 
-use crate::voice::{BottleneckConfig, CODEBOOK, EncoderConfig, ModelConfig, nearest_code};
+use std::sync::Arc;
+
+use crate::decode::MOST_TOGETHER;
+use crate::voice::{BottleneckConfig, CODEBOOK, EncoderConfig, ModelConfig, VoiceBank, nearest_code};
 use dilated::Dilated;
 use envelope::Envelope;
 use mel::Mel;
 use strided::Strided;
 
 /// The encoder of a bank, with its bottleneck, as a stream: one hop of the take in, one latent frame out, `look_ahead_hops` later.
-/// Allocates nothing after it is made.
+/// Allocates nothing after it is made. A clone has a state of its own and shares the weights.
 ///
 /// What it computes is stated by [`EncoderConfig`]; convolutions over the waveform see zeros before the start, the
 /// convolutions over mel frames see endless silence. Without an encoder latents are of no channel.
+#[derive(Clone)]
 pub struct Encoder {
     kind: Kind,
     input_size: usize,
     look_ahead_hops: usize,
     /// `[codes, latent_size]`, if the latent is quantised.
-    codebook: Option<Box<[f32]>>,
+    codebook: Option<Arc<[f32]>>,
     /// Hops that must still be pushed before the first latent comes.
     missing_hops: usize,
 }
 
+#[derive(Clone)]
 enum Kind {
     None,
     Mel(Mel),
@@ -34,7 +40,19 @@ enum Kind {
     Envelope(Envelope),
 }
 
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Encoder").field("input_size", &self.input_size).finish_non_exhaustive()
+    }
+}
+
 impl Encoder {
+    /// The encoder of a bank in its starting state; its weights are packed once for all that encode with it.
+    pub fn of(bank: &VoiceBank) -> Self {
+        let new = || Self::new(&bank.card().model, |name| bank.tensor(name));
+        bank.encoder.get_or_init(new).clone()
+    }
+
     /// An encoder in its starting state. `tensor` gives the tensors of [`tensor_specs`](crate::voice::tensor_specs) by
     /// name; `config` has passed [`ModelConfig::check`].
     pub fn new<'a>(config: &ModelConfig, tensor: impl Fn(&str) -> &'a [f32]) -> Self {
@@ -97,7 +115,7 @@ impl Encoder {
     /// # Panics
     /// If `input` is not `input_size` long.
     pub fn push(&mut self, input: &[f32]) -> Option<&[f32]> {
-        assert_eq!(input.len(), self.input_size, "values of a hop");
+        self.check(input);
         let latent = match &mut self.kind {
             Kind::None => &[],
             Kind::Mel(mel) => mel.push(input),
@@ -109,13 +127,80 @@ impl Encoder {
             self.missing_hops -= 1;
             return None;
         }
-        Some(match &self.codebook {
-            Some(codebook) => {
-                let code = nearest_code(codebook, latent);
-                &codebook[code * latent.len()..(code + 1) * latent.len()]
+        Some(quantised(self.codebook.as_deref(), latent))
+    }
+
+    fn check(&self, input: &[f32]) {
+        assert_eq!(input.len(), self.input_size, "values of a hop");
+    }
+
+    /// Whether this one gains from being pushed together with the other: both read mel frames by the same weights, and neither
+    /// has hops to wait for.
+    fn is_like(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Mel(one), Kind::Mel(two)) => {
+                one.is_shared_with(two) && self.missing_hops == 0 && other.missing_hops == 0
             }
-            None => latent,
-        })
+            _ => false,
+        }
+    }
+}
+
+/// The codebook's nearest vector, if there is a codebook.
+fn quantised<'a>(codebook: Option<&'a [f32]>, latent: &'a [f32]) -> &'a [f32] {
+    let Some(codebook) = codebook else { return latent };
+    let code = nearest_code(codebook, latent);
+    &codebook[code * latent.len()..(code + 1) * latent.len()]
+}
+
+/// One of several streams' hops.
+pub struct EncodeTask<'a> {
+    /// The stream.
+    pub encoder: &'a mut Encoder,
+    /// As in [`Encoder::push`].
+    pub input: &'a [f32],
+    /// Where the latent goes, if there is one: `[latent_size]`.
+    pub latent: &'a mut [f32],
+}
+
+/// Pushes one hop to each of several streams, as [`Encoder::push`] would, to the bit. Neighbours of one bank share passes over
+/// its weights, where they read mel frames, which takes less time than one after another.
+///
+/// # Panics
+/// As [`Encoder::push`] does.
+pub fn encode_hops(tasks: &mut [EncodeTask]) {
+    let mut tasks = tasks;
+    while !tasks.is_empty() {
+        let fits = |count: &usize| {
+            tasks.len() >= *count
+                && tasks[1..*count].iter().all(|task| task.encoder.is_like(&*tasks[0].encoder))
+        };
+        let (group, rest) = tasks.split_at_mut([MOST_TOGETHER, 2].into_iter().find(fits).unwrap_or(1));
+        match group {
+            [a, b, c, d] => together([a, b, c, d]),
+            [a, b] => together([a, b]),
+            group => {
+                for EncodeTask { encoder, input, latent } in group {
+                    if let Some(pushed) = encoder.push(input) {
+                        latent.copy_from_slice(pushed);
+                    }
+                }
+            }
+        }
+        tasks = rest;
+    }
+}
+
+/// Hops of streams that are alike.
+fn together<const B: usize>(mut tasks: [&mut EncodeTask; B]) {
+    Mel::push_together(tasks.each_mut().map(|EncodeTask { encoder, input, .. }| {
+        encoder.check(input);
+        let Kind::Mel(mel) = &mut encoder.kind else { unreachable!("only these are alike") };
+        (mel, *input)
+    }));
+    for EncodeTask { encoder, latent, .. } in tasks {
+        let Kind::Mel(mel) = &encoder.kind else { unreachable!("only these are alike") };
+        latent.copy_from_slice(quantised(encoder.codebook.as_deref(), mel.latent()));
     }
 }
 

@@ -54,7 +54,7 @@ pub use audio::Stream;
 use engine::Served;
 pub use shared::{StreamMeters, StreamReport};
 
-use super::{Converter, GpuUse, Progress, Settings};
+use super::{Converter, EncodeTask, GpuUse, Progress, Settings};
 use crate::decode::HopTask;
 
 /// What turns one stream's input into its output, on the engine thread.
@@ -65,13 +65,19 @@ pub trait Worker: Send {
     /// `latency_samples` earlier.
     fn process(&mut self, input: &[f32], output: &mut [f32]);
 
-    /// [`process`](Worker::process) in parts, so that several streams may decode together: goes on with a block until a hop
-    /// is due, or, with false, to its end. A due hop's [`decoding`](Worker::decoding), if it has one, must be made and the
-    /// hop then be [sung](Worker::sing) before it goes on.
+    /// [`process`](Worker::process) in parts, so that several streams may be sung together: goes on with a block until a hop
+    /// is due, or, with false, to its end. A due hop's [`encoding`](Worker::encoding) and then its
+    /// [`decoding`](Worker::decoding), where it has them, must be made and the hop then be [sung](Worker::sing) before it goes
+    /// on.
     fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
         let _ = progress;
         self.process(input, output);
         false
+    }
+
+    /// The encoder's part of the due hop, asked for once.
+    fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        None
     }
 
     /// The decoder's part of the due hop.
@@ -82,7 +88,7 @@ pub trait Worker: Send {
     /// Goes past the due hop.
     fn sing(&mut self) {}
 
-    /// How many streams gain from decoding together with this one.
+    /// How many streams gain from being sung together with this one.
     fn company(&self) -> usize {
         1
     }
@@ -124,6 +130,10 @@ impl Worker for Converter {
 
     fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
         Converter::advance(self, input, output, progress)
+    }
+
+    fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        Converter::encoding(self)
     }
 
     fn decoding(&mut self) -> Option<HopTask<'_>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::converter::Progress;
+use super::encoder::{EncodeTask, encode_hops};
 use super::{Converter, HOST_RATES_HZ, Settings, StreamError};
 use crate::decode::{Gpu, GpuError, HopTask, MOST_TOGETHER, MOST_TOGETHER_ON_GPU, decode_hops};
 use crate::signal::analysis::Analyzer;
@@ -138,6 +139,9 @@ impl<K> Batch<K> {
                 let (key, conversion) = self.conversions.swap_remove(index);
                 return Some((key, conversion.sung()));
             }
+            let converters = self.conversions.iter_mut().map(|(_, conversion)| &mut conversion.converter);
+            let mut tasks: Vec<EncodeTask> = converters.filter_map(Converter::encoding).collect();
+            encode_hops(&mut tasks);
             let converters = self.conversions.iter_mut().map(|(_, conversion)| &mut conversion.converter);
             let mut hops: Vec<HopTask> = converters.filter_map(Converter::decoding).collect();
             decode_hops(&mut hops);

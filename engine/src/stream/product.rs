@@ -3,6 +3,8 @@
 //! Every output is one chain of fused multiply-adds in the order of the inputs, whatever the instruction set and however the
 //! rows are blocked, so all machines give the same bits.
 
+use std::sync::Arc;
+
 use crate::voice::ENVELOPE_LEAK;
 
 /// Outputs that are computed side by side.
@@ -11,11 +13,16 @@ const LANES: usize = 16;
 const ROWS: usize = 6;
 
 /// Weights `[inputs, outputs]`, packed in panels of 16 outputs: `[panels, inputs, 16]`, zero where a panel is not full.
+/// Clones share them.
+#[derive(Clone)]
 pub(in crate::stream) struct Matrix {
     inputs: usize,
     outputs: usize,
-    panels: Vec<f32>,
+    panels: Arc<[f32]>,
 }
+
+/// A row of input, `[inputs]`, and what its product is added to, `[outputs]`.
+pub(in crate::stream) type Row<'a> = (&'a [f32], &'a mut [f32]);
 
 impl Matrix {
     /// Packs `weight(output, input)`.
@@ -26,104 +33,126 @@ impl Matrix {
                 panels[((output / LANES) * inputs + input) * LANES + output % LANES] = weight(output, input);
             }
         }
-        Self { inputs, outputs, panels }
+        Self { inputs, outputs, panels: panels.into() }
+    }
+
+    /// Whether both are clones of one.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.panels, &other.panels)
     }
 
     /// Adds the product to each row of `out` (`[rows, outputs]`). Row `r` of the input is the `inputs` values from
     /// `r * stride` of `x`; rows may overlap.
     pub fn add_to(&self, x: &[f32], stride: usize, out: &mut [f32]) {
+        let input = |row: usize| &x[row * stride..][..self.inputs];
+        let mut groups = out.chunks_exact_mut(ROWS * self.outputs);
+        let mut row = 0;
+        for mut group in &mut groups {
+            self.add_to_rows::<ROWS>(std::array::from_fn(|at| {
+                let (out, later) = std::mem::take(&mut group).split_at_mut(self.outputs);
+                group = later;
+                (input(row + at), out)
+            }));
+            row += ROWS;
+        }
+        for (at, out) in groups.into_remainder().chunks_exact_mut(self.outputs).enumerate() {
+            self.add_to_rows([(input(row + at), out)]);
+        }
+    }
+
+    /// Adds its product to each of the rows, which share one pass over the weights.
+    pub fn add_to_rows<const R: usize>(&self, rows: [Row; R]) {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
                 // SAFETY: the processor has AVX-512F, as just asked.
-                return unsafe { add_avx512(self, x, stride, out) };
+                return unsafe { add_avx512(self, rows) };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 // SAFETY: the processor has AVX2 and FMA, as just asked.
-                return unsafe { add_avx2(self, x, stride, out) };
+                return unsafe { add_avx2(self, rows) };
             }
         }
-        add(self, x, stride, out);
+        add(self, rows);
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn add_avx512(matrix: &Matrix, x: &[f32], stride: usize, out: &mut [f32]) {
-    add(matrix, x, stride, out);
+fn add_avx512<const R: usize>(matrix: &Matrix, rows: [Row; R]) {
+    add(matrix, rows);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn add_avx2(matrix: &Matrix, x: &[f32], stride: usize, out: &mut [f32]) {
-    add(matrix, x, stride, out);
+fn add_avx2<const R: usize>(matrix: &Matrix, rows: [Row; R]) {
+    add(matrix, rows);
 }
 
 #[inline(always)]
-fn add(matrix: &Matrix, x: &[f32], stride: usize, out: &mut [f32]) {
-    let (inputs, outputs) = (matrix.inputs, matrix.outputs);
-    let blocks = matrix.panels.chunks_exact(inputs * LANES);
-    for (panel, first) in blocks.zip((0..outputs).step_by(LANES)) {
-        let width = LANES.min(outputs - first);
-        let rows = out.len() / outputs;
-        let mut row = 0;
-        while row + ROWS <= rows {
-            add_rows::<ROWS>(
-                panel,
-                inputs,
-                &x[row * stride..],
-                stride,
-                &mut out[row * outputs + first..],
-                outputs,
-                width,
-            );
-            row += ROWS;
-        }
-        while row < rows {
-            add_rows::<1>(
-                panel,
-                inputs,
-                &x[row * stride..],
-                stride,
-                &mut out[row * outputs + first..],
-                outputs,
-                width,
-            );
-            row += 1;
-        }
+fn add<const R: usize>(matrix: &Matrix, rows: [Row; R]) {
+    // Few rows leave registers for more panels, whose sums do not wait for each other.
+    match R {
+        1 => add_panels::<R, 6>(matrix, rows),
+        2 => add_panels::<R, 3>(matrix, rows),
+        _ => add_panels::<R, 1>(matrix, rows),
     }
 }
 
+/// `P` panels side by side as long as there are so many, then one after another.
 #[inline(always)]
-fn add_rows<const R: usize>(
-    panel: &[f32],
-    inputs: usize,
-    x: &[f32],
-    stride: usize,
-    out: &mut [f32],
-    outputs: usize,
-    width: usize,
+fn add_panels<const R: usize, const P: usize>(matrix: &Matrix, mut rows: [Row; R]) {
+    let panels = matrix.panels.chunks_exact(P * matrix.inputs * LANES);
+    let rest = panels.remainder().chunks_exact(matrix.inputs * LANES);
+    let mut first = 0;
+    for panels in panels {
+        add_tile::<R, P>(panels, matrix, first, &mut rows);
+        first += P * LANES;
+    }
+    for panel in rest {
+        add_tile::<R, 1>(panel, matrix, first, &mut rows);
+        first += LANES;
+    }
+}
+
+/// The products of `P` panels, whose outputs begin with the `first`, with `R` rows.
+#[inline(always)]
+fn add_tile<const R: usize, const P: usize>(
+    panels: &[f32],
+    &Matrix { inputs, outputs, .. }: &Matrix,
+    first: usize,
+    rows: &mut [Row; R],
 ) {
-    let rows: [&[f32]; R] = std::array::from_fn(|row| &x[row * stride..][..inputs]);
-    let mut sums = [[0.0_f32; LANES]; R];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        sums[..width].copy_from_slice(&out[row * outputs..][..width]);
+    let part = |panel: usize| first + panel * LANES..outputs.min(first + (panel + 1) * LANES);
+    let mut sums = [[[0.0_f32; LANES]; P]; R];
+    for (sums, (_, out)) in sums.iter_mut().zip(&*rows) {
+        for (panel, sums) in sums.iter_mut().enumerate() {
+            let out = &out[part(panel)];
+            sums[..out.len()].copy_from_slice(out);
+        }
     }
-    let (panel, _) = panel.as_chunks::<LANES>();
+    let weights: [&[[f32; LANES]]; P] =
+        std::array::from_fn(|panel| &panels.as_chunks().0[panel * inputs..][..inputs]);
+    let x: [&[f32]; R] = rows.each_ref().map(|(x, _)| &x[..inputs]);
     // A copy of which no slice is taken, and plain loops over constant bounds: only so do the sums live in registers, which
     // is 20 times faster.
     let mut local = sums;
-    for (input, weights) in panel.iter().enumerate().take(inputs) {
+    for input in 0..inputs {
         for row in 0..R {
-            let x = rows[row][input];
-            for lane in 0..LANES {
-                local[row][lane] = x.mul_add(weights[lane], local[row][lane]);
+            let x = x[row][input];
+            for panel in 0..P {
+                for lane in 0..LANES {
+                    local[row][panel][lane] = x.mul_add(weights[panel][input][lane], local[row][panel][lane]);
+                }
             }
         }
     }
     sums = local;
-    for (row, sums) in sums.iter().enumerate() {
-        out[row * outputs..][..width].copy_from_slice(&sums[..width]);
+    for (sums, (_, out)) in sums.iter().zip(rows) {
+        for (panel, sums) in sums.iter().enumerate() {
+            let out = &mut out[part(panel)];
+            out.copy_from_slice(&sums[..out.len()]);
+        }
     }
 }
 
@@ -194,7 +223,9 @@ mod tests {
             }
             let (mut dispatched, mut plain) = (start.clone(), start);
             matrix.add_to(&x, stride, &mut dispatched);
-            add(&matrix, &x, stride, &mut plain);
+            for (row, out) in plain.chunks_exact_mut(outputs).enumerate() {
+                add(&matrix, [(&x[row * stride..], out)]);
+            }
             assert_eq!(dispatched, expected);
             assert_eq!(plain, expected);
         }

@@ -16,6 +16,7 @@ use super::container::{self, Element, Entry};
 use super::tensors::{EMBEDDING, TensorSpec, decoder_tensor_name, tensor_specs};
 use super::timbre::{REGISTERS, TIMBRE};
 use crate::decode::DecoderWeights;
+use crate::stream::Encoder;
 
 /// Name of the bank that is built in.
 pub const DEFAULT_BANK_NAME: &str = "default";
@@ -37,6 +38,8 @@ pub struct VoiceBank {
     card: Card,
     tensors: BTreeMap<String, Vec<f32>>,
     content_hash: String,
+    /// See [`Encoder::of`].
+    pub(crate) encoder: OnceLock<Encoder>,
     /// See [`DecoderWeights::of`].
     pub(crate) packed: OnceLock<Box<[Arc<DecoderWeights>]>>,
 }
@@ -196,7 +199,13 @@ impl VoiceBank {
                 });
             }
         }
-        let mut bank = Self { card, tensors, content_hash: String::new(), packed: OnceLock::new() };
+        let mut bank = Self {
+            card,
+            tensors,
+            content_hash: String::new(),
+            encoder: OnceLock::new(),
+            packed: OnceLock::new(),
+        };
         let mut hasher = Sha256::new();
         let mut bytes = 0;
         bank.write_to(&mut |part| {

@@ -45,6 +45,9 @@ fn every_figure_is_there_and_a_number() {
     let chain = figures["chain"].as_object().expect("the chain");
     assert_eq!(chain.len(), 5);
     chain.iter().for_each(|(stage, _)| positive(&figures["chain"], stage));
+    for name in ["streams", "encoder", "decoder"] {
+        positive(&figures["together"], name);
+    }
     for name in ["blocks", "us_p50", "us_p99", "us_p999", "us_max"] {
         positive(&figures["live"], name);
     }

@@ -10,6 +10,7 @@ use super::trust::GpuUse;
 use super::{Settings, StageDelay};
 use crate::decode::{Gpu, GpuError, HopTask, decode_hops};
 use crate::signal::resample::Resampler;
+use crate::stream::{EncodeTask, encode_hops};
 
 /// Samples of the host that are handled in one go.
 const PIECE_SAMPLES: usize = 256;
@@ -50,7 +51,7 @@ pub(super) trait Middle {
         None
     }
 
-    /// How many streams gain from decoding together with this one.
+    /// How many streams gain from being sung together with this one.
     fn company(&self) -> usize {
         1
     }
@@ -60,12 +61,18 @@ pub(super) trait Middle {
     /// Takes a hop; the hop of `look_ahead_hops` before, made with `settings`, is then due. False before the start.
     fn hear(&mut self, hop: &[f32], settings: Settings) -> bool;
 
-    /// The decoder's part of the due hop, where a decoder of samples has one; whoever asks must have it made.
+    /// The encoder's part of the due hop, where it is left to whoever asks.
+    fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        None
+    }
+
+    /// The decoder's part of the due hop, whose encoder's part is made, where a decoder of samples has one; whoever asks must
+    /// have it made.
     fn decoding(&mut self) -> Option<HopTask<'_>> {
         None
     }
 
-    /// Gives the due hop, its decoder's part made.
+    /// Gives the due hop, its encoder's and its decoder's part made.
     fn sing(&mut self, output: &mut [f32]);
 }
 
@@ -100,6 +107,10 @@ impl<M: Middle + ?Sized> Middle for Box<M> {
 
     fn hear(&mut self, hop: &[f32], settings: Settings) -> bool {
         (**self).hear(hop, settings)
+    }
+
+    fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        (**self).encoding()
     }
 
     fn decoding(&mut self) -> Option<HopTask<'_>> {
@@ -227,6 +238,9 @@ impl<M: Middle> Chain<M> {
     pub fn process(&mut self, input: &[f32], output: &mut [f32]) {
         let mut progress = Progress::default();
         while self.advance(input, output, &mut progress) {
+            if let Some(task) = self.middle.encoding() {
+                encode_hops(&mut [task]);
+            }
             if let Some(hop) = self.middle.decoding() {
                 decode_hops(&mut [hop]);
             }
@@ -234,8 +248,8 @@ impl<M: Middle> Chain<M> {
         }
     }
 
-    /// Goes on with a block until a hop is due, or, with false, to its end. The due hop must be [decoded](Self::decoding)
-    /// and [sung](Self::sing) before it goes on.
+    /// Goes on with a block until a hop is due, or, with false, to its end. The due hop must be [encoded](Self::encoding),
+    /// [decoded](Self::decoding) and [sung](Self::sing) before it goes on.
     pub fn advance(&mut self, input: &[f32], output: &mut [f32], progress: &mut Progress) -> bool {
         loop {
             if progress.taken == 0 {
@@ -257,6 +271,10 @@ impl<M: Middle> Chain<M> {
             progress.done += progress.taken;
             progress.taken = 0;
         }
+    }
+
+    pub fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        self.middle.encoding()
     }
 
     pub fn decoding(&mut self) -> Option<HopTask<'_>> {

@@ -16,7 +16,7 @@ use crate::signal::loudness::mean_square;
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
 use crate::signal::world::FormantShift;
-use crate::stream::Encoder;
+use crate::stream::{EncodeTask, Encoder};
 use crate::voice::{EncoderConfig, VoiceBank, mean_frame};
 
 /// Analysis, encoder and decoder. All read the same hops but know about them at different times, so what is early waits.
@@ -47,8 +47,8 @@ pub(super) struct Networks {
     /// Of the take.
     range: PitchRange,
     pitch_factor: f32,
-    /// The encoder's mel frame, its loudness no more than the bank knows.
-    mel: Box<[f32]>,
+    /// What the encoder hears of the last hop: its mel frame, the loudness no more than the bank knows, or its samples.
+    heard: Box<[f32]>,
     /// What the take is louder than the bank knows.
     excess: Glide,
     /// What is sung louder than the take.
@@ -74,11 +74,11 @@ impl Networks {
     pub fn new(bank: &Arc<VoiceBank>, settings: Settings) -> Self {
         let card = bank.card();
         let model = &card.model;
-        let mels = if let EncoderConfig::Mel { mels, .. } = model.encoder { mels + 1 } else { 0 };
-        let reads_mel = mels > 0;
+        let reads_mel = matches!(model.encoder, EncoderConfig::Mel { .. });
         let mel_mean = reads_mel.then(|| bank.tensor("encoder.mel_mean"));
         let analyzer = Analyzer::new(model, mel_mean);
-        let encoder = Encoder::new(model, |name| bank.tensor(name));
+        let encoder = Encoder::of(bank);
+        let encoder_input = encoder.input_size();
         let decoder = Decoder::new(Arc::clone(&DecoderWeights::of(bank)[0]), card.sampling);
 
         // Mel frames are analysed, then encoded; waveform encoders work beside the analysis.
@@ -113,7 +113,7 @@ impl Networks {
             embedding: vec![0.0; model.singer_embedding_size].into(),
             range: PitchRange::default(),
             pitch_factor: 1.0,
-            mel: vec![0.0; mels].into(),
+            heard: vec![0.0; encoder_input].into(),
             excess: Glide::default(),
             restraint: Restraint::default(),
             follows_level: model.encoder != EncoderConfig::None,
@@ -214,29 +214,30 @@ impl Middle for Networks {
                 part_squares: frame.part_squares,
             };
         }
-        let latent = match frame {
-            _ if !self.reads_mel => self.encoder.push(hop),
-            Some(frame) => {
-                self.mel.copy_from_slice(&frame.mel);
-                if let Some(loudness) = self.mel.last_mut() {
-                    *loudness = loudness.min(self.bank.card().loudest);
-                }
-                self.encoder.push(&self.mel)
-            }
-            None => None,
-        };
-        if let Some(latent) = latent {
-            self.latents.next().copy_from_slice(latent);
+        let heard = if self.reads_mel { frame.map(|frame| &*frame.mel) } else { Some(hop) };
+        if let Some(heard) = heard {
+            self.heard.copy_from_slice(heard);
         }
-        let look_ahead_hops = self.look_ahead_hops();
-        if self.hops < look_ahead_hops {
+        if let (true, Some(loudness)) = (self.reads_mel, self.heard.last_mut()) {
+            *loudness = loudness.min(self.bank.card().loudest);
+        }
+        let is_heard = heard.is_some();
+        if self.hops < self.look_ahead_hops() {
             self.hops += 1;
+            if is_heard && let Some(latent) = self.encoder.push(&self.heard) {
+                self.latents.next().copy_from_slice(latent);
+            }
             return false;
         }
         if settings != self.settings {
             self.apply(settings);
         }
         true
+    }
+
+    fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        // Once a hop is due, every look-ahead is over: each hop is heard and gives a latent.
+        Some(EncodeTask { encoder: &mut self.encoder, input: &self.heard, latent: self.latents.next() })
     }
 
     fn decoding(&mut self) -> Option<HopTask<'_>> {

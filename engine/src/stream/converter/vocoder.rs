@@ -71,7 +71,7 @@ impl Vocoder {
         let sizes = (model.latent_size, model.singer_embedding_size);
         let mut vocoder = Self {
             bank: Arc::clone(bank),
-            encoder: Encoder::new(model, |name| bank.tensor(name)),
+            encoder: Encoder::of(bank),
             decoders: (0..decoders)
                 .map(|singer| EnvelopeDecoder::new(envelope, sizes, |name| bank.decoder_tensor(singer, name)))
                 .collect(),

@@ -10,6 +10,7 @@ use crate::voice::DilatedLookAhead;
 /// Taps of every convolution.
 const TAPS: usize = 3;
 
+#[derive(Clone)]
 pub(super) struct Dilated {
     look_ahead_hops: usize,
     /// The waveform as long as it is held back.
@@ -30,6 +31,7 @@ pub(super) struct Dilated {
     latent: Vec<f32>,
 }
 
+#[derive(Clone)]
 struct Layer {
     convolution: Convolution,
     point: Matrix,
@@ -42,6 +44,7 @@ struct Layer {
 }
 
 /// A convolution of three taps, fed hop by hop.
+#[derive(Clone)]
 struct Convolution {
     dilation: usize,
     taps: [Matrix; TAPS],
@@ -50,6 +53,7 @@ struct Convolution {
 }
 
 /// The last rows of a signal. A hop's rows always lie together.
+#[derive(Clone)]
 struct Ring {
     width: usize,
     hop: usize,

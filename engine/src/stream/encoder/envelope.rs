@@ -3,6 +3,7 @@
 use crate::stream::product::{Matrix, convolution, fill_rows, leaky_relu};
 use crate::voice::{ENVELOPE_STRIDE, ENVELOPE_TAPS, envelope_widths};
 
+#[derive(Clone)]
 pub(super) struct Envelope {
     layers: Vec<Layer>,
     /// `[bins that are left, channels]`
@@ -12,6 +13,7 @@ pub(super) struct Envelope {
     latent: Vec<f32>,
 }
 
+#[derive(Clone)]
 struct Layer {
     matrix: Matrix,
     bias: Vec<f32>,

@@ -1,7 +1,7 @@
 //! The encoder over mel frames: causal convolutions over frames, one frame a hop.
 
 use crate::decode::tanh_f64;
-use crate::stream::product::{Matrix, relu};
+use crate::stream::product::{Matrix, Row, relu};
 use crate::voice::{mel_dilations, mel_past_frames};
 
 /// Taps of a hidden layer.
@@ -11,13 +11,15 @@ const LATENT_TAPS: usize = 2;
 /// The loudness feature of silence, which is the least there is.
 const SILENT_LOUDNESS: f32 = -2.5;
 
+#[derive(Clone)]
 pub(super) struct Mel {
     layers: Vec<Layer>,
-    /// What goes from layer to layer; each keeps a copy of its input before it overwrites it.
+    /// What goes from layer to layer; each keeps a copy of its input before its output overwrites it.
     row: Vec<f32>,
 }
 
 /// A convolution over the last frames; its input's history is `[(taps - 1) dilation + 1, inputs]`, oldest first.
+#[derive(Clone)]
 struct Layer {
     inputs: usize,
     dilation: usize,
@@ -48,8 +50,8 @@ impl Layer {
         }
     }
 
-    /// Takes its input from the front of `row` and writes its output there; returns the output's width.
-    fn push(&mut self, row: &mut [f32]) -> usize {
+    /// Takes its input from the front of `row`; gives what the taps read and where its output goes, the bias in it.
+    fn take<'a>(&'a mut self, row: &'a mut [f32]) -> Row<'a> {
         let inputs = self.inputs;
         self.history.copy_within(inputs.., 0);
         let newest = self.history.len() - inputs;
@@ -58,8 +60,7 @@ impl Layer {
         self.read.chunks_exact_mut(inputs).zip(taps).for_each(|(read, tap)| read.copy_from_slice(tap));
         let output = &mut row[..self.bias.len()];
         output.copy_from_slice(&self.bias);
-        self.matrix.add_to(&self.read, 0, output);
-        output.len()
+        (&self.read, output)
     }
 }
 
@@ -102,21 +103,40 @@ impl Mel {
         }
     }
 
+    /// Whether both are clones of one, so that they can be pushed together.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        self.layers[0].matrix.is_shared_with(&other.layers[0].matrix)
+    }
+
     /// The stack's output at this frame.
     pub fn push(&mut self, frame: &[f32]) -> &[f32] {
-        let last = self.layers.len() - 1;
-        let row = &mut self.row;
-        row[..frame.len()].copy_from_slice(frame);
-        let mut width = frame.len();
-        for (index, layer) in self.layers.iter_mut().enumerate() {
-            width = layer.push(row);
-            if index < last {
-                relu(&mut row[..width]);
+        Self::push_together([(self, frame)]);
+        self.latent()
+    }
+
+    /// Pushes a frame to each of several stacks, clones of one, in one pass over the weights.
+    pub fn push_together<const B: usize>(mut stacks: [(&mut Self, &[f32]); B]) {
+        for (mel, frame) in &mut stacks {
+            mel.row[..frame.len()].copy_from_slice(frame);
+        }
+        let layers = stacks[0].0.layers.len();
+        for index in 0..layers {
+            // A clone, since the rows borrow whose it is.
+            let matrix = stacks[0].0.layers[index].matrix.clone();
+            matrix.add_to_rows(stacks.each_mut().map(|(mel, _)| mel.layers[index].take(&mut mel.row)));
+            for (mel, _) in &mut stacks {
+                let output = &mut mel.row[..mel.layers[index].bias.len()];
+                if index + 1 < layers {
+                    relu(output);
+                } else {
+                    output.iter_mut().for_each(|value| *value = tanh_f64(f64::from(*value)) as f32);
+                }
             }
         }
-        for value in &mut row[..width] {
-            *value = tanh_f64(f64::from(*value)) as f32;
-        }
-        &row[..width]
+    }
+
+    /// The output at the last frame.
+    pub fn latent(&self) -> &[f32] {
+        &self.row[..self.layers.last().map_or(0, |layer| layer.bias.len())]
     }
 }

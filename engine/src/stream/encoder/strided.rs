@@ -2,6 +2,7 @@
 
 use crate::stream::product::{Matrix, convolution, fill_rows, mean_rows, relu};
 
+#[derive(Clone)]
 pub(super) struct Strided {
     layers: Vec<Layer>,
     /// `[steps, channels]`: what the last layer gives in a hop.
@@ -13,6 +14,7 @@ pub(super) struct Strided {
 }
 
 /// A causal convolution whose kernel spans two strides: the block of inputs that has just come and the one before it.
+#[derive(Clone)]
 struct Layer {
     stride: usize,
     inputs: usize,

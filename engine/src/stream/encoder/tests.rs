@@ -128,7 +128,7 @@ fn dilated_equals_the_whole_signal() {
     ] {
         let encoder = EncoderConfig::Dilated { blocks: 2, layers_per_block: 4, channels: 6, look_ahead };
         let bank = VoiceBank::random(config(encoder, hop), 1, 3).unwrap();
-        let mut encoder = Encoder::new(&bank.card().model, |name| bank.tensor(name));
+        let mut encoder = Encoder::of(&bank);
         assert_eq!(encoder.look_ahead_hops(), usize::div_ceil(samples, hop));
 
         let take = numbers(hop * 14);
@@ -165,7 +165,7 @@ fn strided_equals_the_whole_signal() {
     for (strides, hop) in [(vec![4, 5], 160), (vec![2, 2, 4], 16), (vec![1], 16), (vec![7], 49)] {
         let encoder = EncoderConfig::Strided { strides: strides.clone(), channels: 20 };
         let bank = VoiceBank::random(config(encoder, hop), 1, 4).unwrap();
-        let mut encoder = Encoder::new(&bank.card().model, |name| bank.tensor(name));
+        let mut encoder = Encoder::of(&bank);
 
         let take = numbers(hop * 12);
         let mut x: Signal = vec![take.iter().map(|x| f64::from(*x)).collect()];
@@ -188,7 +188,7 @@ fn mel_equals_the_whole_signal_after_endless_silence() {
     {
         let encoder = EncoderConfig::Mel { mels: 9, channels: 18, layers, dilation_base, look_ahead_frames };
         let bank = VoiceBank::random(config(encoder, 16), 1, 5).unwrap();
-        let mut encoder = Encoder::new(&bank.card().model, |name| bank.tensor(name));
+        let mut encoder = Encoder::of(&bank);
         assert_eq!((encoder.input_size(), encoder.look_ahead_hops()), (10, look_ahead_frames));
 
         let frames = numbers(10 * 14);
@@ -221,9 +221,59 @@ fn mel_is_steady_in_silence_from_the_start() {
     let encoder =
         EncoderConfig::Mel { mels: 9, channels: 18, layers: 3, dilation_base: 1, look_ahead_frames: 0 };
     let bank = VoiceBank::random(config(encoder, 16), 1, 6).unwrap();
-    let mut encoder = Encoder::new(&bank.card().model, |name| bank.tensor(name));
+    let mut encoder = Encoder::of(&bank);
     let mut silence = [0.0; 10];
     silence[9] = -2.5;
     let latents = streamed(&mut encoder, &silence.repeat(10));
     assert!(latents.iter().all(|latent| *latent == latents[0]));
+}
+
+/// Streams of two banks of frames and one of waveforms, in an order that parts them, one of them at its start: each gets the
+/// latents that it gets alone.
+#[test]
+fn streams_side_by_side_get_what_each_gets_alone() {
+    let mel = |look_ahead_frames| EncoderConfig::Mel {
+        mels: 9,
+        channels: 18,
+        layers: 2,
+        dilation_base: 2,
+        look_ahead_frames,
+    };
+    let strided = EncoderConfig::Strided { strides: vec![4, 4], channels: 20 };
+    let bank = |encoder, seed| VoiceBank::random(config(encoder, 16), 1, seed).unwrap();
+    let banks = [bank(mel(0), 5), bank(mel(1), 6), bank(strided, 7)];
+    let of = [0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2, 2, 1];
+    let mut encoders: Vec<Encoder> = of.iter().map(|bank| Encoder::of(&banks[*bank])).collect();
+    let mut alone = encoders.clone();
+    let inputs: Vec<Vec<f32>> = encoders
+        .iter()
+        .enumerate()
+        .map(|(stream, encoder)| {
+            numbers((stream + 6) * encoder.input_size()).split_off(stream * encoder.input_size())
+        })
+        .collect();
+    for hop in 0..6 {
+        let mut latents = vec![[f32::NAN; 5]; of.len()];
+        let tasks = encoders.iter_mut().zip(&inputs).zip(&mut latents);
+        let mut tasks: Vec<EncodeTask> = tasks
+            .map(|((encoder, input), latent)| {
+                let size = encoder.input_size();
+                EncodeTask { encoder, input: &input[hop * size..][..size], latent }
+            })
+            .collect();
+        encode_hops(&mut tasks);
+        for ((encoder, input), latent) in alone.iter_mut().zip(&inputs).zip(&latents) {
+            let size = encoder.input_size();
+            match encoder.push(&input[hop * size..][..size]) {
+                Some(expected) => assert_eq!(latent, expected),
+                None => assert!(latent.iter().all(|value| value.is_nan())),
+            }
+        }
+        if hop == 2 {
+            for encoders in [&mut encoders, &mut alone] {
+                encoders[2].reset();
+                encoders[7].reset();
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ use rtrb::{Consumer, Producer};
 use super::shared::{Event, Mark, Shared};
 use super::{LatencyParts, Settings, Worker, together};
 use crate::decode::HopTask;
-use crate::stream::Progress;
+use crate::stream::{EncodeTask, Progress};
 
 pub(super) struct Rings {
     pub input: Consumer<f32>,
@@ -117,7 +117,7 @@ impl Served {
         self.shared.given.load(Acquire).saturating_sub(self.latency.hand_off_samples() as u64)
     }
 
-    /// How many streams gain from decoding together with this one.
+    /// How many streams gain from being sung together with this one.
     pub fn company(&self) -> usize {
         self.worker.as_ref().map_or(1, |worker| worker.company())
     }
@@ -252,18 +252,24 @@ impl Served {
         is_hop_due
     }
 
+    /// The encoder's part of the due hop, asked for once.
+    pub fn encoding(&mut self) -> Option<EncodeTask<'_>> {
+        self.piece.as_ref().filter(|piece| piece.is_hop_due)?;
+        self.worker.as_mut()?.encoding()
+    }
+
     /// The decoder's part of the due hop.
     pub fn decoding(&mut self) -> Option<HopTask<'_>> {
         self.piece.as_ref().filter(|piece| piece.is_hop_due)?;
         self.worker.as_mut()?.decoding()
     }
 
-    /// Goes past the due hop, whose decoding took so long.
-    pub fn sing(&mut self, decoding: Duration) {
+    /// Goes past the due hop, whose encoding and decoding took so long.
+    pub fn sing(&mut self, made_in: Duration) {
         let Some(mut piece) = self.piece.take_if(|piece| piece.is_hop_due) else { return };
         let begun = Instant::now();
         self.guarded(|worker, _, _| worker.sing());
-        piece.busy += begun.elapsed() + decoding;
+        piece.busy += begun.elapsed() + made_in;
         self.piece = Some(piece);
     }
 

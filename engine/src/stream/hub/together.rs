@@ -1,10 +1,11 @@
-//! Pieces of several streams side by side, so that their hops share passes over the decoder's weights.
+//! Pieces of several streams side by side, so that their hops share passes over the weights.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::engine::{Served, Turn};
 use crate::decode::{HopTask, decode_hops};
+use crate::stream::{EncodeTask, encode_hops};
 
 /// Serves the first of the streams, which stand in the order in which their results are due, that has something to do, and
 /// with it as many of the next as gain from its company. That keeps the first one waiting for the others' share of the work,
@@ -32,17 +33,19 @@ pub(super) fn turn_together(streams: &mut [Served]) -> Turn {
     }
     // Streams whose pieces end sooner wait for the others.
     while streams.iter_mut().filter_map(|stream| stream.advance().then_some(())).count() > 0 {
-        decode(streams);
+        make(streams);
     }
     streams.iter_mut().for_each(Served::finish);
     turn
 }
 
 /// Makes and sings the due hops.
-fn decode(streams: &mut [Served]) {
+fn make(streams: &mut [Served]) {
     let begun = Instant::now();
     let mut count = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut tasks: Vec<EncodeTask> = streams.iter_mut().filter_map(Served::encoding).collect();
+        encode_hops(&mut tasks);
         let mut hops: Vec<HopTask> = streams.iter_mut().filter_map(Served::decoding).collect();
         count = hops.len();
         decode_hops(&mut hops);
