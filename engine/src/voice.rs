@@ -5,6 +5,7 @@ mod card;
 mod codebook;
 mod config;
 mod container;
+mod derived;
 mod random;
 mod tensors;
 mod timbre;

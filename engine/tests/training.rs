@@ -419,6 +419,26 @@ fn what_cannot_be_trained_on_is_said() {
     assert!(singers[0].median_f0_hz > 140.0, "{singers:?}");
 }
 
+/// Where there is nobody to take over a phrase, what is for strangers has nothing to say.
+#[test]
+fn one_singer_alone_can_be_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    std::fs::remove_dir_all(folder.path().join("corpus/high")).unwrap();
+    let critic = "segments = 6, critic = { weight = 0.1, learning_rate = 1e-3, warm_up_steps = 10 } }";
+    let recipe = recipe(folder.path(), |text| {
+        let text =
+            text.replace("segments = 6 }", critic).replace("segment_frames = 12", "segment_frames = 20");
+        text.replace("steps = 150", "steps = 4")
+    });
+    let corpus = load(folder.path(), &recipe);
+    let (summary, bits) = train(&recipe, &corpus, &folder.path().join("out"), u64::MAX);
+    assert!(summary.finished && bits.len() == 4 && bits.iter().all(|bits| bits.is_finite()), "{bits:?}");
+    let curve = std::fs::read_to_string(folder.path().join("out/curve.csv")).unwrap();
+    assert_eq!(column(&curve, "critic"), [0.0]);
+    assert_eq!(VoiceBank::load(&summary.bank).unwrap().card().singers.len(), 1);
+}
+
 /// A recipe that learns one part of a bank leaves all others as they are.
 #[test]
 fn what_a_recipe_does_not_learn_stays_as_it_began() {

@@ -345,9 +345,9 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
 fn measure_together(bank: &VoiceBank, time: Duration) -> Value {
     let card = bank.card();
     let model = &card.model;
-    let weights = &DecoderWeights::of(bank)[0];
+    let weights = DecoderWeights::of(bank);
     let mut encoders = vec![Encoder::of(bank); MOST_TOGETHER];
-    let decoder = || Decoder::new(Arc::clone(weights), card.sampling);
+    let decoder = || Decoder::new(Arc::clone(&weights[0]), card.sampling);
     let mut decoders: Vec<Decoder> = std::iter::repeat_with(decoder).take(MOST_TOGETHER).collect();
     let input = vec![0.1; encoders[0].input_size()];
     let mut latents = vec![vec![0.0; model.latent_size]; MOST_TOGETHER];

@@ -131,8 +131,8 @@ impl std::fmt::Debug for DecoderWeights {
 impl DecoderWeights {
     /// A bank's decoders, packed once for all that sing with it: one for each singer where singers have decoders of their
     /// own, else one for all of them.
-    pub fn of(bank: &VoiceBank) -> &[Arc<Self>] {
-        bank.packed.get_or_init(|| {
+    pub fn of(bank: &VoiceBank) -> Arc<[Arc<Self>]> {
+        bank.derived.get_or_make(|| {
             let card = bank.card();
             let own = card.model.singers == SingerInput::Decoders;
             let decoders = 0..if own { card.singers.len() } else { 1 };

@@ -50,7 +50,7 @@ impl Encoder {
     /// The encoder of a bank in its starting state; its weights are packed once for all that encode with it.
     pub fn of(bank: &VoiceBank) -> Self {
         let new = || Self::new(&bank.card().model, |name| bank.tensor(name));
-        bank.encoder.get_or_init(new).clone()
+        bank.derived.get_or_make(new)
     }
 
     /// An encoder in its starting state. `tensor` gives the tensors of [`tensor_specs`](crate::voice::tensor_specs) by

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -13,10 +13,9 @@ use thiserror::Error;
 
 use super::card::{Card, FORMAT_VERSION, Singer};
 use super::container::{self, Element, Entry};
+use super::derived::Derived;
 use super::tensors::{EMBEDDING, TensorSpec, decoder_tensor_name, tensor_specs};
 use super::timbre::{REGISTERS, TIMBRE};
-use crate::decode::DecoderWeights;
-use crate::stream::Encoder;
 
 /// Name of the bank that is built in.
 pub const DEFAULT_BANK_NAME: &str = "default";
@@ -38,10 +37,7 @@ pub struct VoiceBank {
     card: Card,
     tensors: BTreeMap<String, Vec<f32>>,
     content_hash: String,
-    /// See [`Encoder::of`].
-    pub(crate) encoder: OnceLock<Encoder>,
-    /// See [`DecoderWeights::of`].
-    pub(crate) packed: OnceLock<Box<[Arc<DecoderWeights>]>>,
+    pub(crate) derived: Derived,
 }
 
 /// Why a bank was refused or could not be read or written.
@@ -199,13 +195,7 @@ impl VoiceBank {
                 });
             }
         }
-        let mut bank = Self {
-            card,
-            tensors,
-            content_hash: String::new(),
-            encoder: OnceLock::new(),
-            packed: OnceLock::new(),
-        };
+        let mut bank = Self { card, tensors, content_hash: String::new(), derived: Derived::default() };
         let mut hasher = Sha256::new();
         let mut bytes = 0;
         bank.write_to(&mut |part| {

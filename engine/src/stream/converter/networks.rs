@@ -40,7 +40,8 @@ pub(super) struct Networks {
     average: Box<[f32]>,
     formants: FormantShift,
     settings: Settings,
-    /// Which of [`DecoderWeights::of`] sings.
+    /// See [`DecoderWeights::of`]; the one of the singer sings.
+    weights: Arc<[Arc<DecoderWeights>]>,
     singing: usize,
     /// The singer's embedding as it was last set.
     embedding: Box<[f32]>,
@@ -79,7 +80,8 @@ impl Networks {
         let analyzer = Analyzer::new(model, mel_mean);
         let encoder = Encoder::of(bank);
         let encoder_input = encoder.input_size();
-        let decoder = Decoder::new(Arc::clone(&DecoderWeights::of(bank)[0]), card.sampling);
+        let weights = DecoderWeights::of(bank);
+        let decoder = Decoder::new(Arc::clone(&weights[0]), card.sampling);
 
         // Mel frames are analysed, then encoded; waveform encoders work beside the analysis.
         let analysis_hops = analyzer.look_ahead_hops();
@@ -109,6 +111,7 @@ impl Networks {
             average: vec![0.0; bands].into(),
             formants: FormantShift::new(model.sample_rate_hz, model.hop_samples),
             settings,
+            weights,
             singing: 0,
             embedding: vec![0.0; model.singer_embedding_size].into(),
             range: PitchRange::default(),
@@ -131,10 +134,9 @@ impl Networks {
     }
 
     fn apply(&mut self, settings: Settings) {
-        let weights = DecoderWeights::of(&self.bank);
-        if weights.len() > 1 && settings.sole_singer() != self.singing {
+        if self.weights.len() > 1 && settings.sole_singer() != self.singing {
             self.singing = settings.sole_singer();
-            self.decoder.set_weights(&weights[self.singing]);
+            self.decoder.set_weights(&self.weights[self.singing]);
         }
         self.settings = settings;
         self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;

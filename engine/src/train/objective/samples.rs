@@ -62,6 +62,8 @@ impl<'a> Samples<'a> {
         let sizes = (model.spectrum_bands(), model.frame_features(), corpus.singers.len());
         let seed = recipe.training.seed ^ CRITIC_SEED;
         let critic = recipe.training.spectrum.as_ref().and_then(|spectrum| spectrum.critic.as_ref());
+        // Of one singer alone nobody takes over a phrase.
+        let critic = critic.filter(|_| corpus.singers.len() > 1);
         let critic = critic.map(|config| SpectrumCritic::new(sizes, config.clone(), seed, &device.place));
         Ok(Self {
             recipe,
@@ -117,7 +119,7 @@ impl<'a> Samples<'a> {
         let mut others = || -> Vec<u32> {
             let place = |at: usize| batch.singers[at % segments] as usize;
             let singers = self.corpus.singers.len();
-            let draws = (0..count).map(|at| (place(at) + 1 + random.below((singers - 1).max(1))) % singers);
+            let draws = (0..count).map(|at| (place(at) + 1 + random.below(singers - 1)) % singers);
             draws.map(|singer| singer as u32).collect::<Vec<_>>()[mine.clone()].to_vec()
         };
         let (takers, misnamed) = (others(), others());
