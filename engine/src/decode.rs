@@ -42,13 +42,14 @@ mod ceilings;
 mod cuda;
 mod draw;
 mod frame;
-mod lanes;
+pub(crate) mod lanes;
 mod math;
 mod matrix;
 mod network;
 mod phase;
 mod random;
 mod step;
+mod together;
 mod weights;
 
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub(crate) use math::tanh_f64;
 pub(crate) use phase::period_taps;
 pub use phase::{F0Phase, PeriodLags, harmonic_waves, sung_phase};
 pub use random::uniform;
+pub use together::MOST_TOGETHER;
+pub(crate) use together::Together;
 pub use weights::DecoderWeights;
 
 use crate::voice::Sampling;
@@ -264,9 +267,7 @@ impl Decoder {
     }
 }
 
-/// Streams beyond which a pass over the weights is not shared, on any instruction set.
-pub const MOST_TOGETHER: usize = 4;
-/// The same of streams on a GPU: enough to keep its blocks busy.
+/// Streams beyond which nothing is gained from singing them together on a GPU: enough to keep its blocks busy.
 pub const MOST_TOGETHER_ON_GPU: usize = 64;
 
 /// One of several streams' hops.
@@ -336,24 +337,11 @@ fn sing_on_gpu(hops: &mut [HopTask]) {
     }
 }
 
-/// Work on hops of streams that are alike, by fours, twos and one by one.
-trait Together {
-    fn together<const B: usize>(hops: [&mut HopTask; B]);
-
-    fn all(hops: &mut [HopTask]) {
-        let (fours, rest) = hops.as_chunks_mut::<MOST_TOGETHER>();
-        fours.iter_mut().for_each(|hops| Self::together(hops.each_mut()));
-        let (twos, rest) = rest.as_chunks_mut::<2>();
-        twos.iter_mut().for_each(|hops| Self::together(hops.each_mut()));
-        rest.iter_mut().for_each(|hop| Self::together([hop]));
-    }
-}
-
 /// Makes hops' conditioning.
 struct Begin;
 
-impl Together for Begin {
-    fn together<const B: usize>(hops: [&mut HopTask; B]) {
+impl<'a> Together<HopTask<'a>> for Begin {
+    fn together<const B: usize>(hops: [&mut HopTask<'a>; B]) {
         let weights = Arc::clone(&hops[0].decoder.weights);
         let isa = hops[0].decoder.isa;
         let streams = hops.map(|HopTask { decoder, frame, output, .. }| {
@@ -367,8 +355,8 @@ impl Together for Begin {
 /// Draws hops that have begun, on the processor.
 struct Draw;
 
-impl Together for Draw {
-    fn together<const B: usize>(hops: [&mut HopTask; B]) {
+impl<'a> Together<HopTask<'a>> for Draw {
+    fn together<const B: usize>(hops: [&mut HopTask<'a>; B]) {
         let weights = Arc::clone(&hops[0].decoder.weights);
         let isa = hops[0].decoder.isa;
         let streams = hops.map(|hop| HopOf {

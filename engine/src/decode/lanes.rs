@@ -15,7 +15,7 @@ pub(super) use neon::Neon;
 pub(super) use x86::{Avx2, Avx512, AvxVnni};
 
 /// Lanes of one vector, whatever the instruction set; all packed outputs are padded to a multiple of it.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Sixteen values on a cache line of their own.
 #[repr(C, align(64))]
@@ -94,7 +94,7 @@ impl Isa {
     }
 
     /// Runs the task with this instruction set, or with plain Rust (and the same result) where it is missing.
-    pub(super) fn run<T: Task>(self, task: T) -> T::Output {
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
             Self::Avx512 => {
@@ -123,7 +123,7 @@ impl Isa {
 }
 
 /// Work that is compiled once for each instruction set.
-pub(super) trait Task {
+pub(crate) trait Task {
     /// What it gives.
     type Output;
     /// Does it. Implementations must be `#[inline(always)]`, as must all they call with `lanes`.
@@ -131,7 +131,7 @@ pub(super) trait Task {
 }
 
 /// The operations of the numeric specification, lane by lane. Rounding is to nearest even.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Sixteen values.
     type F: Copy;
     /// Sixteen sums of integer products.

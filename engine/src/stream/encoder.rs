@@ -8,7 +8,7 @@ mod strided;
 
 use std::sync::Arc;
 
-use crate::decode::MOST_TOGETHER;
+use crate::decode::Together;
 use crate::voice::{BottleneckConfig, CODEBOOK, EncoderConfig, ModelConfig, VoiceBank, nearest_code};
 use dilated::Dilated;
 use envelope::Envelope;
@@ -170,37 +170,35 @@ pub struct EncodeTask<'a> {
 /// As [`Encoder::push`] does.
 pub fn encode_hops(tasks: &mut [EncodeTask]) {
     let mut tasks = tasks;
-    while !tasks.is_empty() {
-        let fits = |count: &usize| {
-            tasks.len() >= *count
-                && tasks[1..*count].iter().all(|task| task.encoder.is_like(&*tasks[0].encoder))
-        };
-        let (group, rest) = tasks.split_at_mut([MOST_TOGETHER, 2].into_iter().find(fits).unwrap_or(1));
+    while let [first, others @ ..] = &*tasks {
+        let beside = others.iter().take_while(|task| task.encoder.is_like(first.encoder)).count();
+        let (group, rest) = tasks.split_at_mut(1 + beside);
         match group {
-            [a, b, c, d] => together([a, b, c, d]),
-            [a, b] => together([a, b]),
-            group => {
-                for EncodeTask { encoder, input, latent } in group {
-                    if let Some(pushed) = encoder.push(input) {
-                        latent.copy_from_slice(pushed);
-                    }
+            [EncodeTask { encoder, input, latent }] => {
+                if let Some(pushed) = encoder.push(input) {
+                    latent.copy_from_slice(pushed);
                 }
             }
+            group => Push::all(group),
         }
         tasks = rest;
     }
 }
 
-/// Hops of streams that are alike.
-fn together<const B: usize>(mut tasks: [&mut EncodeTask; B]) {
-    Mel::push_together(tasks.each_mut().map(|EncodeTask { encoder, input, .. }| {
-        encoder.check(input);
-        let Kind::Mel(mel) = &mut encoder.kind else { unreachable!("only these are alike") };
-        (mel, *input)
-    }));
-    for EncodeTask { encoder, latent, .. } in tasks {
-        let Kind::Mel(mel) = &encoder.kind else { unreachable!("only these are alike") };
-        latent.copy_from_slice(quantised(encoder.codebook.as_deref(), mel.latent()));
+/// Pushes hops of streams that are alike.
+struct Push;
+
+impl<'a> Together<EncodeTask<'a>> for Push {
+    fn together<const B: usize>(mut tasks: [&mut EncodeTask<'a>; B]) {
+        Mel::push_together(tasks.each_mut().map(|EncodeTask { encoder, input, .. }| {
+            encoder.check(input);
+            let Kind::Mel(mel) = &mut encoder.kind else { unreachable!("only these are alike") };
+            (mel, *input)
+        }));
+        for EncodeTask { encoder, latent, .. } in tasks {
+            let Kind::Mel(mel) = &encoder.kind else { unreachable!("only these are alike") };
+            latent.copy_from_slice(quantised(encoder.codebook.as_deref(), mel.latent()));
+        }
     }
 }
 

@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::decode::lanes::{Isa, LANES, Lanes, Task};
 use crate::voice::ENVELOPE_LEAK;
 
-/// Outputs that are computed side by side.
-const LANES: usize = 16;
-/// Rows that share one pass over the weights: with 16 lanes, as many accumulators as 16 vector registers hold.
+/// Rows that share one pass over the weights: their sums fill twelve of AVX2's sixteen registers.
 const ROWS: usize = 6;
 
 /// Weights `[inputs, outputs]`, packed in panels of 16 outputs: `[panels, inputs, 16]`, zero where a panel is not full.
@@ -18,7 +17,7 @@ const ROWS: usize = 6;
 pub(in crate::stream) struct Matrix {
     inputs: usize,
     outputs: usize,
-    panels: Arc<[f32]>,
+    panels: Arc<[[f32; LANES]]>,
 }
 
 /// A row of input, `[inputs]`, and what its product is added to, `[outputs]`.
@@ -27,10 +26,10 @@ pub(in crate::stream) type Row<'a> = (&'a [f32], &'a mut [f32]);
 impl Matrix {
     /// Packs `weight(output, input)`.
     pub fn new(inputs: usize, outputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        let mut panels = vec![0.0; outputs.div_ceil(LANES) * inputs * LANES];
+        let mut panels = vec![[0.0; LANES]; outputs.div_ceil(LANES) * inputs];
         for output in 0..outputs {
             for input in 0..inputs {
-                panels[((output / LANES) * inputs + input) * LANES + output % LANES] = weight(output, input);
+                panels[output / LANES * inputs + input][output % LANES] = weight(output, input);
             }
         }
         Self { inputs, outputs, panels: panels.into() }
@@ -44,116 +43,168 @@ impl Matrix {
     /// Adds the product to each row of `out` (`[rows, outputs]`). Row `r` of the input is the `inputs` values from
     /// `r * stride` of `x`; rows may overlap.
     pub fn add_to(&self, x: &[f32], stride: usize, out: &mut [f32]) {
-        let input = |row: usize| &x[row * stride..][..self.inputs];
-        let mut groups = out.chunks_exact_mut(ROWS * self.outputs);
-        let mut row = 0;
-        for mut group in &mut groups {
-            self.add_to_rows::<ROWS>(std::array::from_fn(|at| {
-                let (out, later) = std::mem::take(&mut group).split_at_mut(self.outputs);
-                group = later;
-                (input(row + at), out)
-            }));
-            row += ROWS;
-        }
-        for (at, out) in groups.into_remainder().chunks_exact_mut(self.outputs).enumerate() {
-            self.add_to_rows([(input(row + at), out)]);
+        if out.len() == self.outputs {
+            self.add_to_rows([(x, out)]);
+        } else {
+            Isa::best().run(AddToMany { matrix: self, x, stride, out });
         }
     }
 
     /// Adds its product to each of the rows, which share one pass over the weights.
     pub fn add_to_rows<const R: usize>(&self, rows: [Row; R]) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the processor has AVX-512F, as just asked.
-                return unsafe { add_avx512(self, rows) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the processor has AVX2 and FMA, as just asked.
-                return unsafe { add_avx2(self, rows) };
-            }
-        }
-        add(self, rows);
+        Isa::best().run(AddToRows { matrix: self, rows });
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn add_avx512<const R: usize>(matrix: &Matrix, rows: [Row; R]) {
-    add(matrix, rows);
+/// Many rows side by side: a panel stays in the nearest cache until all of them have met it.
+struct AddToMany<'a> {
+    matrix: &'a Matrix,
+    x: &'a [f32],
+    stride: usize,
+    out: &'a mut [f32],
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn add_avx2<const R: usize>(matrix: &Matrix, rows: [Row; R]) {
-    add(matrix, rows);
-}
+impl Task for AddToMany<'_> {
+    type Output = ();
 
-#[inline(always)]
-fn add<const R: usize>(matrix: &Matrix, rows: [Row; R]) {
-    // Few rows leave registers for more panels, whose sums do not wait for each other.
-    match R {
-        1 => add_panels::<R, 6>(matrix, rows),
-        2 => add_panels::<R, 3>(matrix, rows),
-        _ => add_panels::<R, 1>(matrix, rows),
-    }
-}
-
-/// `P` panels side by side as long as there are so many, then one after another.
-#[inline(always)]
-fn add_panels<const R: usize, const P: usize>(matrix: &Matrix, mut rows: [Row; R]) {
-    let panels = matrix.panels.chunks_exact(P * matrix.inputs * LANES);
-    let rest = panels.remainder().chunks_exact(matrix.inputs * LANES);
-    let mut first = 0;
-    for panels in panels {
-        add_tile::<R, P>(panels, matrix, first, &mut rows);
-        first += P * LANES;
-    }
-    for panel in rest {
-        add_tile::<R, 1>(panel, matrix, first, &mut rows);
-        first += LANES;
-    }
-}
-
-/// The products of `P` panels, whose outputs begin with the `first`, with `R` rows.
-#[inline(always)]
-fn add_tile<const R: usize, const P: usize>(
-    panels: &[f32],
-    &Matrix { inputs, outputs, .. }: &Matrix,
-    first: usize,
-    rows: &mut [Row; R],
-) {
-    let part = |panel: usize| first + panel * LANES..outputs.min(first + (panel + 1) * LANES);
-    let mut sums = [[[0.0_f32; LANES]; P]; R];
-    for (sums, (_, out)) in sums.iter_mut().zip(&*rows) {
-        for (panel, sums) in sums.iter_mut().enumerate() {
-            let out = &out[part(panel)];
-            sums[..out.len()].copy_from_slice(out);
-        }
-    }
-    let weights: [&[[f32; LANES]]; P] =
-        std::array::from_fn(|panel| &panels.as_chunks().0[panel * inputs..][..inputs]);
-    let x: [&[f32]; R] = rows.each_ref().map(|(x, _)| &x[..inputs]);
-    // A copy of which no slice is taken, and plain loops over constant bounds: only so do the sums live in registers, which
-    // is 20 times faster.
-    let mut local = sums;
-    for input in 0..inputs {
-        for row in 0..R {
-            let x = x[row][input];
-            for panel in 0..P {
-                for lane in 0..LANES {
-                    local[row][panel][lane] = x.mul_add(weights[panel][input][lane], local[row][panel][lane]);
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { matrix: &Matrix { inputs, outputs, ref panels }, x, stride, out } = self;
+        let input = |row: usize| &x[row * stride..][..inputs];
+        for (panel, first) in panels.chunks_exact(inputs).zip((0..outputs).step_by(LANES)) {
+            let part = first..outputs.min(first + LANES);
+            let mut groups = out.chunks_exact_mut(ROWS * outputs);
+            let mut row = 0;
+            for group in &mut groups {
+                let x = std::array::from_fn(|at| input(row + at));
+                let mut sums = [[lanes.splat(0.0)]; ROWS];
+                for at in 0..ROWS {
+                    sums[at] = [load(lanes, &group[at * outputs..][part.clone()])];
                 }
+                sums = add_tile(lanes, panel, x, sums);
+                for at in 0..ROWS {
+                    store(lanes, sums[at][0], &mut group[at * outputs..][part.clone()]);
+                }
+                row += ROWS;
+            }
+            for (at, out) in groups.into_remainder().chunks_exact_mut(outputs).enumerate() {
+                let out = &mut out[part.clone()];
+                let [[sum]] = add_tile(lanes, panel, [input(row + at)], [[load(lanes, out)]]);
+                store(lanes, sum, out);
             }
         }
     }
-    sums = local;
-    for (sums, (_, out)) in sums.iter().zip(rows) {
-        for (panel, sums) in sums.iter().enumerate() {
-            let out = &mut out[part(panel)];
-            out.copy_from_slice(&sums[..out.len()]);
+}
+
+/// A few rows that lie anywhere.
+struct AddToRows<'a, const R: usize> {
+    matrix: &'a Matrix,
+    rows: [Row<'a>; R],
+}
+
+impl<const R: usize> Task for AddToRows<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        // Few rows leave registers for more panels, whose sums do not wait for each other.
+        match R {
+            1 => self.by_panels::<L, 6>(lanes),
+            2 => self.by_panels::<L, 3>(lanes),
+            _ => self.by_panels::<L, 1>(lanes),
         }
     }
+}
+
+impl<const R: usize> AddToRows<'_, R> {
+    /// `P` panels side by side as long as there are so many, then one after another.
+    #[inline(always)]
+    fn by_panels<L: Lanes, const P: usize>(mut self, lanes: L) {
+        let panels = self.matrix.panels.chunks_exact(P * self.matrix.inputs);
+        let rest = panels.remainder().chunks_exact(self.matrix.inputs);
+        let mut first = 0;
+        for panels in panels {
+            self.add::<L, P>(lanes, panels, first);
+            first += P * LANES;
+        }
+        for panel in rest {
+            self.add::<L, 1>(lanes, panel, first);
+            first += LANES;
+        }
+    }
+
+    /// `P` panels, whose outputs begin with the `first`.
+    #[expect(clippy::needless_range_loop, reason = "rows, panels and sums are met by the same two numbers")]
+    #[inline(always)]
+    fn add<L: Lanes, const P: usize>(&mut self, lanes: L, panels: &[[f32; LANES]], first: usize) {
+        let part = |p: usize| first + p * LANES..self.matrix.outputs.min(first + (p + 1) * LANES);
+        let mut x = [&[][..]; R];
+        let mut sums = [[lanes.splat(0.0); P]; R];
+        for r in 0..R {
+            x[r] = self.rows[r].0;
+            for p in 0..P {
+                sums[r][p] = load(lanes, &self.rows[r].1[part(p)]);
+            }
+        }
+        sums = add_tile(lanes, panels, x, sums);
+        for r in 0..R {
+            for p in 0..P {
+                store(lanes, sums[r][p], &mut self.rows[r].1[part(p)]);
+            }
+        }
+    }
+}
+
+/// What `P` panels add to the sums of `R` rows.
+// Plain loops over constant bounds: only so do sums and places live in registers.
+#[inline(always)]
+fn add_tile<L: Lanes, const R: usize, const P: usize>(
+    lanes: L,
+    panels: &[[f32; LANES]],
+    x: [&[f32]; R],
+    mut sums: [[L::F; P]; R],
+) -> [[L::F; P]; R] {
+    let inputs = panels.len() / P;
+    // Slices of one length, so that one check is enough for all.
+    let mut rows = [&[][..]; R];
+    for r in 0..R {
+        rows[r] = &x[r][..inputs];
+    }
+    let mut columns = [&[][..]; P];
+    for p in 0..P {
+        columns[p] = &panels[p * inputs..][..inputs];
+    }
+    for input in 0..inputs {
+        for p in 0..P {
+            let weights = lanes.load(&columns[p][input]);
+            for r in 0..R {
+                sums[r][p] = lanes.fma(lanes.splat(rows[r][input]), weights, sums[r][p]);
+            }
+        }
+    }
+    sums
+}
+
+/// Up to sixteen values, zeros after them.
+#[inline(always)]
+fn load<L: Lanes>(lanes: L, values: &[f32]) -> L::F {
+    if let Ok(values) = values.try_into() {
+        return lanes.load(values);
+    }
+    let mut padded = [0.0; LANES];
+    padded[..values.len()].copy_from_slice(values);
+    lanes.load(&padded)
+}
+
+/// Writes the first of the lanes.
+#[inline(always)]
+fn store<L: Lanes>(lanes: L, value: L::F, values: &mut [f32]) {
+    if let Ok(values) = values.try_into() {
+        return lanes.store(value, values);
+    }
+    let mut padded = [0.0; LANES];
+    lanes.store(value, &mut padded);
+    values.copy_from_slice(&padded[..values.len()]);
 }
 
 /// Copies `row` to every row of `out`.
@@ -206,7 +257,7 @@ mod tests {
     fn every_instruction_set_gives_the_bits_of_the_plain_chain() {
         let number = |index: usize| ((index * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
         for (inputs, outputs, rows, stride) in
-            [(1, 1, 1, 1), (41, 24, 7, 41), (128, 64, 13, 32), (6, 17, 12, 3)]
+            [(1, 1, 1, 1), (41, 24, 7, 41), (128, 64, 13, 32), (6, 17, 12, 3), (9, 96, 2, 9), (5, 209, 8, 4)]
         {
             let weight = |output: usize, input: usize| number(output * inputs + input + 7);
             let matrix = Matrix::new(inputs, outputs, weight);
@@ -221,13 +272,18 @@ mod tests {
                     }
                 }
             }
-            let (mut dispatched, mut plain) = (start.clone(), start);
-            matrix.add_to(&x, stride, &mut dispatched);
-            for (row, out) in plain.chunks_exact_mut(outputs).enumerate() {
-                add(&matrix, [(&x[row * stride..], out)]);
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                let (mut together, mut apart) = (start.clone(), start.clone());
+                isa.run(AddToMany { matrix: &matrix, x: &x, stride, out: &mut together });
+                for (row, out) in apart.chunks_exact_mut(outputs).enumerate() {
+                    isa.run(AddToRows { matrix: &matrix, rows: [(&x[row * stride..], out)] });
+                }
+                assert_eq!(together, expected, "{isa:?}");
+                assert_eq!(apart, expected, "{isa:?}");
             }
+            let mut dispatched = start;
+            matrix.add_to(&x, stride, &mut dispatched);
             assert_eq!(dispatched, expected);
-            assert_eq!(plain, expected);
         }
     }
 }
