@@ -273,13 +273,20 @@ mod tests {
                 }
             }
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-                let (mut together, mut apart) = (start.clone(), start.clone());
+                let (mut together, mut apart, mut paired) = (start.clone(), start.clone(), start.clone());
                 isa.run(AddToMany { matrix: &matrix, x: &x, stride, out: &mut together });
                 for (row, out) in apart.chunks_exact_mut(outputs).enumerate() {
                     isa.run(AddToRows { matrix: &matrix, rows: [(&x[row * stride..], out)] });
                 }
+                for (pair, out) in paired.chunks_exact_mut(2 * outputs).enumerate() {
+                    let (first, second) = out.split_at_mut(outputs);
+                    let [x, next] = [2 * pair, 2 * pair + 1].map(|row| &x[row * stride..]);
+                    isa.run(AddToRows { matrix: &matrix, rows: [(x, first), (next, second)] });
+                }
                 assert_eq!(together, expected, "{isa:?}");
                 assert_eq!(apart, expected, "{isa:?}");
+                let of_pairs = rows / 2 * 2 * outputs;
+                assert_eq!(paired[..of_pairs], expected[..of_pairs], "{isa:?}");
             }
             let mut dispatched = start;
             matrix.add_to(&x, stride, &mut dispatched);
