@@ -136,16 +136,13 @@ fn write_case(path: &Path) -> Outcome<()> {
     let excitation = draws.between(-1.0, 1.0, segments * samples * model.condition.excitation_size());
     let prior_basis = draws.between(-0.2, 0.2, segments * samples * regressors);
     let (codes, targets) = (draws.codes(segments * (samples + 2)), draws.codes(segments * samples));
-    case.put(
-        "samples.excitation",
-        &[segments, samples, model.condition.excitation_size()],
-        &excitation,
-    );
+    case.put("samples.excitation", &[segments, samples, model.condition.excitation_size()], &excitation);
     case.put("samples.prior_basis", &[segments, samples, regressors], &prior_basis);
     case.put_bytes("samples.codes", &[segments, samples + 2], &codes);
     case.put_bytes("samples.targets", &[segments, samples], &targets);
     let shape = [spectrum.segments, bands + 1, heard];
-    let spectra_input = tensor(&mut case, "spectra.encoder_input", &shape, mel(&mut draws, spectrum.segments))?;
+    let spectra_input =
+        tensor(&mut case, "spectra.encoder_input", &shape, mel(&mut draws, spectrum.segments))?;
     let spectra_features = draws.features(spectrum.segments, frames);
     let shape = [spectrum.segments, frames, 3];
     let spectra_features = tensor(&mut case, "spectra.features", &shape, spectra_features)?;

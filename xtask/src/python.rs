@@ -12,6 +12,11 @@ pub fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
     environment_with(name, packages, &[])
 }
 
+/// The environment with PyTorch, for comparisons.
+pub fn with_torch() -> Result<PathBuf> {
+    environment("torch-python", &["numpy", "safetensors", "torch"])
+}
+
 /// The same with some packages more, which are taken without what they ask for.
 pub fn environment_with(name: &str, packages: &[&str], alone: &[&str]) -> Result<PathBuf> {
     let folder = target().join(name);

@@ -60,11 +60,19 @@ pub fn toolkit() -> Result<Toolkit> {
 }
 
 impl Toolkit {
-    /// A release build, test or run of the engine with training on CUDA.
+    /// A release build or test of the engine with training on CUDA.
     pub fn cargo(&self, arguments: &[&str]) -> Command {
+        self.with_compiler(&[arguments, &["--release"]].concat())
+    }
+
+    /// A benchmark of the same.
+    pub fn bench(&self) -> Command {
+        self.with_compiler(&["bench"])
+    }
+
+    fn with_compiler(&self, arguments: &[&str]) -> Command {
         let mut command = cargo();
-        command.args(arguments);
-        command.args(["--release", "--package", "falsetto-engine", "--features", "train-cuda"]);
+        command.args(arguments).args(["--package", "falsetto-engine", "--features", "train-cuda"]);
         command.env("CARGO_TARGET_DIR", folder());
         command.env("CUDA_HOME", &self.home).env("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY);
         command.env("NVCC", root().join("xtask/cuda/nvcc"));
