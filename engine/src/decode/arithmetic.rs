@@ -14,18 +14,23 @@ const ACTIVATION_STEPS: f32 = 1023.0;
 /// What is not larger is silence: its reciprocal would be no number.
 const SMALLEST: f32 = 1e-30;
 
+/// Cells of a matrix, and what its rows are worth.
+type Packed<A> = (Box<[<A as Arithmetic>::Cell]>, Box<[<A as Arithmetic>::Row]>);
+
 /// An arithmetic of products.
-pub(super) trait Arithmetic: 'static {
+pub(super) trait Arithmetic: Sized + 'static {
     /// Of the product that gives the logits: an error there is heard at once, one in a layer is averaged away.
     type Logits: Arithmetic;
     /// Inputs that one cell of a matrix covers.
     const INPUTS: usize;
     /// The weights of sixteen outputs for so many inputs.
     type Cell: Copy + Send + Sync;
-    /// What rows of weights are worth.
-    type Rows: Send + Sync;
+    /// What sixteen outputs' rows of weights are worth.
+    type Row: Copy + Send + Sync;
     /// Sixteen activations.
     type Slot: Copy + Send + Sync;
+    /// The activations that one cell is multiplied with.
+    type Input: Copy;
     /// What a vector of activations is worth.
     type Scale: Copy + Default + Send + Sync;
     /// Sixteen running sums.
@@ -37,7 +42,7 @@ pub(super) trait Arithmetic: 'static {
         inputs: usize,
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
-    ) -> (Box<[Self::Cell]>, Self::Rows);
+    ) -> Packed<Self>;
 
     /// Sixteen activations of 0, as [`Arithmetic::put`] writes them with this instruction set.
     fn silence(isa: Isa) -> Self::Slot;
@@ -46,32 +51,27 @@ pub(super) trait Arithmetic: 'static {
     -> Self::Scale;
 
     /// Sums of a product that starts from `start`.
-    fn begin<L: Lanes>(lanes: L, rows: &Self::Rows, block: usize, start: L::F) -> Self::Sums<L>;
+    fn begin<L: Lanes>(lanes: L, row: &Self::Row, start: L::F) -> Self::Sums<L>;
+    /// Activations by cells.
+    fn inputs(slots: &[Self::Slot]) -> &[Self::Input];
     /// Adds the products of one cell, for each of the `T` blocks of a tile and each of `B` vectors.
     fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[Self::Cell; T],
-        slots: [&[Self::Slot]; B],
-        index: usize,
+        inputs: [Self::Input; B],
         sums: &mut [[Self::Sums<L>; T]; B],
     );
     /// The product, of the same `start`.
-    fn end<L: Lanes>(
-        lanes: L,
-        rows: &Self::Rows,
-        block: usize,
-        scale: Self::Scale,
-        start: L::F,
-        sums: Self::Sums<L>,
-    ) -> L::F;
+    fn end<L: Lanes>(lanes: L, row: &Self::Row, scale: Self::Scale, start: L::F, sums: Self::Sums<L>)
+    -> L::F;
 }
 
 /// An arithmetic whose weights are integers.
 pub(super) trait Integer: Arithmetic {
     /// The weights of one of a cell's outputs, packed into a word, the first input's in its low bits.
     fn word(cell: &Self::Cell, output: usize) -> u32;
-    /// What a step of each row is worth.
-    fn scales(rows: &Self::Rows) -> &[Block];
+    /// What a step of each of sixteen rows is worth.
+    fn steps(row: &Self::Row) -> &[f32; LANES];
 }
 
 /// All in `f32`.
@@ -81,22 +81,23 @@ impl Arithmetic for Single {
     type Logits = Self;
     const INPUTS: usize = 1;
     type Cell = Block;
-    type Rows = ();
+    type Row = ();
     type Slot = Block;
+    type Input = f32;
     type Scale = ();
     type Sums<L: Lanes> = L::F;
 
     fn cells(
-        _blocks: usize,
+        blocks: usize,
         inputs: usize,
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
-    ) -> (Box<[Block]>, ()) {
+    ) -> Packed<Self> {
         let cell = |(block, input): (usize, usize)| {
             debug_assert!(input < inputs);
             Block(std::array::from_fn(|lane| weight(block * LANES + lane, input)))
         };
-        (order.map(cell).collect(), ())
+        (order.map(cell).collect(), vec![(); blocks].into())
     }
 
     fn silence(_isa: Isa) -> Block {
@@ -107,21 +108,21 @@ impl Arithmetic for Single {
         slots.copy_from_slice(values);
     }
     #[inline(always)]
-    fn begin<L: Lanes>(_lanes: L, _rows: &(), _block: usize, start: L::F) -> L::F {
+    fn begin<L: Lanes>(_lanes: L, _row: &(), start: L::F) -> L::F {
         start
+    }
+    #[inline(always)]
+    fn inputs(slots: &[Block]) -> &[f32] {
+        flat(slots)
     }
     #[inline(always)]
     fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[Block; T],
-        slots: [&[Block]; B],
-        index: usize,
+        inputs: [f32; B],
         sums: &mut [[L::F; T]; B],
     ) {
-        let mut inputs = [lanes.splat(flat(slots[0])[index]); B];
-        for b in 1..B {
-            inputs[b] = lanes.splat(flat(slots[b])[index]);
-        }
+        let inputs = inputs.map(|input| lanes.splat(input));
         for t in 0..T {
             let weights = lanes.load(&cells[t].0);
             for b in 0..B {
@@ -130,7 +131,7 @@ impl Arithmetic for Single {
         }
     }
     #[inline(always)]
-    fn end<L: Lanes>(_lanes: L, _rows: &(), _block: usize, _scale: (), _start: L::F, sums: L::F) -> L::F {
+    fn end<L: Lanes>(_lanes: L, _row: &(), _scale: (), _start: L::F, sums: L::F) -> L::F {
         sums
     }
 }
@@ -183,8 +184,8 @@ fn in_steps<L: Lanes>(lanes: L, value: &Block, factor: f32, steps: f32) -> L::F 
 
 /// The product that sums of integers stand for.
 #[inline(always)]
-fn scaled_sums<L: Lanes>(lanes: L, row_scales: &Block, scale: f32, start: L::F, sums: L::I) -> L::F {
-    let scale = lanes.mul(lanes.load(&row_scales.0), lanes.splat(scale));
+fn scaled_sums<L: Lanes>(lanes: L, row_steps: &Block, scale: f32, start: L::F, sums: L::I) -> L::F {
+    let scale = lanes.mul(lanes.load(&row_steps.0), lanes.splat(scale));
     lanes.fma(lanes.sums(sums), scale, start)
 }
 
@@ -201,26 +202,31 @@ pub(super) struct ByteCell(pub(super) [i8; 4 * LANES]);
 #[derive(Clone, Copy)]
 pub(super) struct ByteSlot([i8; LANES]);
 
-/// What a matrix's rows are worth.
-pub(super) struct ByteRows {
+/// What sixteen rows of bytes are worth.
+#[derive(Clone, Copy)]
+pub(super) struct ByteRow {
     /// `m_w / 127` of every row.
-    scales: Box<[Block]>,
+    steps: Block,
     /// See [`Lanes::no_products`].
-    offsets: Box<[[i32; LANES]]>,
+    offsets: [i32; LANES],
 }
 
-/// The four activations of a quad.
-#[inline(always)]
-fn four(slots: &[ByteSlot], index: usize) -> [i8; 4] {
-    slots[index / 4].0.as_chunks::<4>().0[index % 4]
+impl ByteSlot {
+    #[inline(always)]
+    fn flat(slots: &[Self]) -> &[[i8; 4]] {
+        // SAFETY: `ByteSlot` is `repr(C)` around sixteen bytes and aligned to as many, so it has no padding, and a slice of n
+        // slots is 4 n initialised quads, which need no alignment, of the same allocation and lifetime.
+        unsafe { std::slice::from_raw_parts(slots.as_ptr().cast(), slots.len() * LANES / 4) }
+    }
 }
 
 impl Arithmetic for Int8 {
     type Logits = Int16;
     const INPUTS: usize = 4;
     type Cell = ByteCell;
-    type Rows = ByteRows;
+    type Row = ByteRow;
     type Slot = ByteSlot;
+    type Input = [i8; 4];
     type Scale = f32;
     type Sums<L: Lanes> = L::I;
 
@@ -229,11 +235,13 @@ impl Arithmetic for Int8 {
         inputs: usize,
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
-    ) -> (Box<[ByteCell]>, ByteRows) {
-        let (numbers, scales) = rounded_rows(blocks, inputs, weight, BYTE_STEPS);
-        let mut offsets = vec![[0; LANES]; blocks];
+    ) -> Packed<Self> {
+        let (numbers, steps) = rounded_rows(blocks, inputs, weight, BYTE_STEPS);
+        let mut rows: Box<[ByteRow]> =
+            steps.iter().map(|&steps| ByteRow { steps, offsets: [0; LANES] }).collect();
         for (row, numbers) in numbers.chunks_exact(inputs).enumerate() {
-            offsets[row / LANES][row % LANES] = -128 * numbers.iter().map(|&n| i32::from(n)).sum::<i32>();
+            rows[row / LANES].offsets[row % LANES] =
+                -128 * numbers.iter().map(|&n| i32::from(n)).sum::<i32>();
         }
         let cell = |(block, first): (usize, usize)| {
             ByteCell(std::array::from_fn(|at| {
@@ -241,7 +249,7 @@ impl Arithmetic for Int8 {
                 if input < inputs { numbers[row * inputs + input] as i8 } else { 0 }
             }))
         };
-        (order.map(cell).collect(), ByteRows { scales, offsets: offsets.into() })
+        (order.map(cell).collect(), rows)
     }
 
     fn silence(isa: Isa) -> ByteSlot {
@@ -256,21 +264,21 @@ impl Arithmetic for Int8 {
         step
     }
     #[inline(always)]
-    fn begin<L: Lanes>(lanes: L, rows: &ByteRows, block: usize, _start: L::F) -> L::I {
-        lanes.no_products(&rows.offsets[block])
+    fn begin<L: Lanes>(lanes: L, row: &ByteRow, _start: L::F) -> L::I {
+        lanes.no_products(&row.offsets)
+    }
+    #[inline(always)]
+    fn inputs(slots: &[ByteSlot]) -> &[[i8; 4]] {
+        ByteSlot::flat(slots)
     }
     #[inline(always)]
     fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[ByteCell; T],
-        slots: [&[ByteSlot]; B],
-        index: usize,
+        inputs: [[i8; 4]; B],
         sums: &mut [[L::I; T]; B],
     ) {
-        let mut quads = [lanes.quad(four(slots[0], index)); B];
-        for b in 1..B {
-            quads[b] = lanes.quad(four(slots[b], index));
-        }
+        let quads = inputs.map(|input| lanes.quad(input));
         for t in 0..T {
             for b in 0..B {
                 sums[b][t] = lanes.dot(&cells[t].0, quads[b], sums[b][t]);
@@ -278,8 +286,8 @@ impl Arithmetic for Int8 {
         }
     }
     #[inline(always)]
-    fn end<L: Lanes>(lanes: L, rows: &ByteRows, block: usize, scale: f32, start: L::F, sums: L::I) -> L::F {
-        scaled_sums(lanes, &rows.scales[block], scale, start, sums)
+    fn end<L: Lanes>(lanes: L, row: &ByteRow, scale: f32, start: L::F, sums: L::I) -> L::F {
+        scaled_sums(lanes, &row.steps, scale, start, sums)
     }
 }
 
@@ -287,8 +295,8 @@ impl Integer for Int8 {
     fn word(cell: &ByteCell, output: usize) -> u32 {
         u32::from_le_bytes(std::array::from_fn(|at| cell.0[4 * output + at].cast_unsigned()))
     }
-    fn scales(rows: &ByteRows) -> &[Block] {
-        &rows.scales
+    fn steps(row: &ByteRow) -> &[f32; LANES] {
+        &row.steps.0
     }
 }
 
@@ -305,10 +313,13 @@ pub(super) struct WordCell([i16; 2 * LANES]);
 #[derive(Clone, Copy)]
 pub(super) struct WordSlot([i16; LANES]);
 
-/// The two activations of a pair.
-#[inline(always)]
-fn two(slots: &[WordSlot], index: usize) -> [i16; 2] {
-    slots[index / 8].0.as_chunks::<2>().0[index % 8]
+impl WordSlot {
+    #[inline(always)]
+    fn flat(slots: &[Self]) -> &[[i16; 2]] {
+        // SAFETY: `WordSlot` is `repr(C)` around sixteen words, 32 bytes long and aligned to as many, so it has no padding, and a
+        // slice of n slots is 8 n initialised pairs, aligned for words, of the same allocation and lifetime.
+        unsafe { std::slice::from_raw_parts(slots.as_ptr().cast(), slots.len() * LANES / 2) }
+    }
 }
 
 impl Arithmetic for Int16 {
@@ -316,8 +327,9 @@ impl Arithmetic for Int16 {
     const INPUTS: usize = 2;
     type Cell = WordCell;
     /// `m_w / 2047` of every row.
-    type Rows = Box<[Block]>;
+    type Row = Block;
     type Slot = WordSlot;
+    type Input = [i16; 2];
     type Scale = f32;
     type Sums<L: Lanes> = L::I;
 
@@ -326,7 +338,7 @@ impl Arithmetic for Int16 {
         inputs: usize,
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
-    ) -> (Box<[WordCell]>, Box<[Block]>) {
+    ) -> Packed<Self> {
         let (numbers, scales) = rounded_rows(blocks, inputs, weight, WEIGHT_STEPS);
         let cell = |(block, first): (usize, usize)| {
             WordCell(std::array::from_fn(|at| {
@@ -349,22 +361,22 @@ impl Arithmetic for Int16 {
         step
     }
     #[inline(always)]
-    fn begin<L: Lanes>(lanes: L, _rows: &Box<[Block]>, _block: usize, _start: L::F) -> L::I {
+    fn begin<L: Lanes>(lanes: L, _row: &Block, _start: L::F) -> L::I {
         // Words are signed on every instruction set.
         lanes.no_products(&[0; LANES])
+    }
+    #[inline(always)]
+    fn inputs(slots: &[WordSlot]) -> &[[i16; 2]] {
+        WordSlot::flat(slots)
     }
     #[inline(always)]
     fn add<L: Lanes, const T: usize, const B: usize>(
         lanes: L,
         cells: &[WordCell; T],
-        slots: [&[WordSlot]; B],
-        index: usize,
+        inputs: [[i16; 2]; B],
         sums: &mut [[L::I; T]; B],
     ) {
-        let mut pairs = [lanes.pair(two(slots[0], index)); B];
-        for b in 1..B {
-            pairs[b] = lanes.pair(two(slots[b], index));
-        }
+        let pairs = inputs.map(|input| lanes.pair(input));
         for t in 0..T {
             for b in 0..B {
                 sums[b][t] = lanes.dot_words(&cells[t].0, pairs[b], sums[b][t]);
@@ -372,15 +384,8 @@ impl Arithmetic for Int16 {
         }
     }
     #[inline(always)]
-    fn end<L: Lanes>(
-        lanes: L,
-        rows: &Box<[Block]>,
-        block: usize,
-        scale: f32,
-        start: L::F,
-        sums: L::I,
-    ) -> L::F {
-        scaled_sums(lanes, &rows[block], scale, start, sums)
+    fn end<L: Lanes>(lanes: L, row: &Block, scale: f32, start: L::F, sums: L::I) -> L::F {
+        scaled_sums(lanes, row, scale, start, sums)
     }
 }
 
@@ -389,8 +394,8 @@ impl Integer for Int16 {
         let [low, high] = [0, 1].map(|at| u32::from(cell.0[2 * output + at].cast_unsigned()));
         high << 16 | low
     }
-    fn scales(rows: &Box<[Block]>) -> &[Block] {
-        rows
+    fn steps(row: &Block) -> &[f32; LANES] {
+        &row.0
     }
 }
 

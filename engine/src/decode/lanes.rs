@@ -144,6 +144,8 @@ pub(crate) trait Lanes: Copy {
     const AHEAD: usize;
     /// Streams that share a pass over the weights: as many as leave their sums in registers; no effect on any value.
     const STREAMS: usize = 1;
+    /// Blocks of sums that the registers hold, besides what is added to them; no effect on any value.
+    const SUMS: usize = 6;
     /// How an activation of 0 is stored as a byte: what is added to all of them.
     const SILENCE: i8 = 0;
 

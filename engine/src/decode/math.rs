@@ -53,7 +53,12 @@ fn polynomial<L: Lanes, const N: usize>(lanes: L, coefficients: &[f32; N], x: L:
 /// `2^x` for x <= 127, relative error below 1e-7; below -126 it stays at 2^-126. `2^0` is 1 exactly.
 #[inline(always)]
 pub(super) fn exp2<L: Lanes>(lanes: L, x: L::F) -> L::F {
-    let x = lanes.max(x, lanes.splat(-126.0));
+    exp2_of_few(lanes, lanes.max(x, lanes.splat(-126.0)))
+}
+
+/// The same for x in [-126, 127].
+#[inline(always)]
+fn exp2_of_few<L: Lanes>(lanes: L, x: L::F) -> L::F {
     let shifted = lanes.add(x, lanes.splat(SHIFT));
     let fraction = lanes.sub(x, lanes.sub(shifted, lanes.splat(SHIFT)));
     lanes.add_exponent(polynomial(lanes, &EXP2, fraction), shifted)
@@ -74,8 +79,8 @@ fn clamp<L: Lanes>(lanes: L, x: L::F, bound: f32) -> L::F {
 #[inline(always)]
 pub(super) fn gate<L: Lanes>(lanes: L, a: L::F, b: L::F) -> L::F {
     let one = lanes.splat(1.0);
-    let x = exp2(lanes, lanes.mul(clamp(lanes, a, 10.0), lanes.splat(-2.0 * LOG2_E)));
-    let q = lanes.add(one, exp2(lanes, lanes.mul(clamp(lanes, b, 40.0), lanes.splat(-LOG2_E))));
+    let x = exp2_of_few(lanes, lanes.mul(clamp(lanes, a, 10.0), lanes.splat(-2.0 * LOG2_E)));
+    let q = lanes.add(one, exp2_of_few(lanes, lanes.mul(clamp(lanes, b, 40.0), lanes.splat(-LOG2_E))));
     lanes.div(lanes.sub(one, x), lanes.fma(q, x, q))
 }
 
@@ -83,7 +88,7 @@ pub(super) fn gate<L: Lanes>(lanes: L, a: L::F, b: L::F) -> L::F {
 #[inline(always)]
 pub(super) fn tanh<L: Lanes>(lanes: L, a: L::F) -> L::F {
     let one = lanes.splat(1.0);
-    let x = exp2(lanes, lanes.mul(clamp(lanes, a, 10.0), lanes.splat(-2.0 * LOG2_E)));
+    let x = exp2_of_few(lanes, lanes.mul(clamp(lanes, a, 10.0), lanes.splat(-2.0 * LOG2_E)));
     lanes.div(lanes.sub(one, x), lanes.add(one, x))
 }
 

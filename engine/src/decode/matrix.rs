@@ -6,11 +6,13 @@
 //! each with one fused multiply-add, whatever the tiling.
 
 use super::arithmetic::{Arithmetic, Integer, Single};
-use super::lanes::{Block, LANES, Lanes, blocks_for, flat};
+use super::lanes::{Block, LANES, Lanes, blocks_for};
 use super::math::gate;
 
 /// Blocks of the widest tile: its sums fill twelve of AVX2's sixteen registers.
 const WIDEST: usize = 6;
+/// Blocks of a tile that is multiplied with several samples' vectors at once.
+const NARROW: usize = 2;
 
 /// A packed matrix.
 pub(super) struct Matrix<A: Arithmetic> {
@@ -19,7 +21,7 @@ pub(super) struct Matrix<A: Arithmetic> {
     /// Width of every tile, in blocks.
     tiles: Box<[usize]>,
     cells: Box<[A::Cell]>,
-    rows: A::Rows,
+    rows: Box<[A::Row]>,
 }
 
 /// Blocks cut into tiles of at most `widest`, as even as can be.
@@ -66,11 +68,11 @@ pub(super) struct Rows {
 impl Rows {
     fn of<A: Integer>(
         cells: &[A::Cell],
-        rows: &A::Rows,
+        rows: &[A::Row],
         depth: usize,
         order: impl Iterator<Item = (usize, usize)>,
     ) -> Self {
-        let scales = flat(A::scales(rows)).to_vec();
+        let scales: Vec<f32> = rows.iter().flat_map(|row| *A::steps(row)).collect();
         let mut words = vec![0; scales.len() * depth];
         for ((block, input), cell) in order.zip(cells) {
             for output in 0..LANES {
@@ -106,9 +108,9 @@ impl<A: Arithmetic> Matrix<A> {
         Self::pack_tiles(tiles_of(blocks_for(rows), WIDEST), inputs, weight)
     }
 
-    /// Packs with one block a tile, as [`product_ahead`] wants it.
+    /// Packs with one block or two a tile, as [`product_ahead`] wants it.
     pub(super) fn pack_narrow(rows: usize, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        Self::pack_tiles(vec![1; blocks_for(rows)].into(), inputs, weight)
+        Self::pack_tiles(tiles_of(blocks_for(rows), NARROW), inputs, weight)
     }
 
     fn pack_tiles(tiles: Box<[usize]>, inputs: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
@@ -146,74 +148,171 @@ pub(super) fn product<L: Lanes, A: Arithmetic, const B: usize>(
     let mut cells = &matrix.cells[..];
     let mut first = 0;
     for &width in &matrix.tiles {
-        let (tile, later) = cells.split_at(width * matrix.depth);
+        let (cells_of_tile, later) = cells.split_at(width * matrix.depth);
+        let tile = Tile::<L, A, B> { lanes, cells: cells_of_tile, rows: &matrix.rows, first, inputs };
         match width {
-            1 => product_tile::<L, A, 1, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
-            2 => product_tile::<L, A, 2, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
-            3 => product_tile::<L, A, 3, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
-            4 => product_tile::<L, A, 4, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
-            5 => product_tile::<L, A, 5, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
-            _ => product_tile::<L, A, WIDEST, B>(lanes, tile, &matrix.rows, first, inputs, &mut sums),
+            1 => tile.products::<1>(&mut sums),
+            2 => tile.products::<2>(&mut sums),
+            3 => tile.products::<3>(&mut sums),
+            4 => tile.products::<4>(&mut sums),
+            5 => tile.products::<5>(&mut sums),
+            _ => tile.products::<WIDEST>(&mut sums),
         }
         cells = later;
         first += width;
     }
 }
 
-#[inline(always)]
-fn product_tile<L: Lanes, A: Arithmetic, const T: usize, const B: usize>(
-    lanes: L,
-    cells: &[A::Cell],
-    rows: &A::Rows,
-    first: usize,
-    inputs: [Input<A>; B],
-    sums: &mut [&mut [Block]; B],
-) {
-    let mut origins = [[lanes.splat(0.0); T]; B];
-    for b in 0..B {
-        let out = &sums[b][first..][..T];
-        for t in 0..T {
-            origins[b][t] = lanes.load(&out[t].0);
-        }
-    }
-    let places = std::array::from_fn(|t| first + t);
-    let products = tile_products::<L, A, T, B>(lanes, cells, rows, places, inputs, origins);
-    for b in 0..B {
-        let out = &mut sums[b][first..][..T];
-        for t in 0..T {
-            lanes.store(products[b][t], &mut out[t].0);
-        }
+/// What a tile's products start from.
+trait Origins<L: Lanes> {
+    /// The `t`th block of vector `b`.
+    fn origin(&self, lanes: L, b: usize, t: usize) -> L::F;
+}
+
+/// From 0.
+struct Nothing;
+
+impl<L: Lanes> Origins<L> for Nothing {
+    #[inline(always)]
+    fn origin(&self, lanes: L, _b: usize, _t: usize) -> L::F {
+        lanes.splat(0.0)
     }
 }
 
-/// The inner loop of everything: one tile's products with `B` vectors. `places` are the output blocks' places in the
-/// matrix, `origins` what each product starts from.
+/// From what is there.
+impl<L: Lanes, const T: usize, const B: usize> Origins<L> for [[&Block; T]; B] {
+    #[inline(always)]
+    fn origin(&self, lanes: L, b: usize, t: usize) -> L::F {
+        lanes.load(&self[b][t].0)
+    }
+}
+
+/// From the sums of two.
+impl<L: Lanes, const T: usize, const B: usize> Origins<L> for [[[&Block; T]; B]; 2] {
+    #[inline(always)]
+    fn origin(&self, lanes: L, b: usize, t: usize) -> L::F {
+        lanes.add(lanes.load(&self[0][b][t].0), lanes.load(&self[1][b][t].0))
+    }
+}
+
+/// Runs of `H` blocks from each of `starts` on, until they are `T`.
 #[inline(always)]
-fn tile_products<L: Lanes, A: Arithmetic, const T: usize, const B: usize>(
+fn runs<X, const H: usize, const T: usize>(all: &[X], starts: [usize; 2]) -> [&X; T] {
+    // Cut before they are indexed, so that it is checked once a run.
+    let runs =
+        if const { H < T } { starts.map(|start| &all[start..][..H]) } else { [&all[starts[0]..][..H]; 2] };
+    let mut blocks = [&runs[0][0]; T];
+    for t in 1..T {
+        blocks[t] = &runs[t / H][t % H];
+    }
+    blocks
+}
+
+/// A tile, the vectors that it is multiplied with, and the place of its first block of outputs.
+struct Tile<'a, L, A: Arithmetic, const B: usize> {
     lanes: L,
-    cells: &[A::Cell],
-    rows: &A::Rows,
-    places: [usize; T],
-    inputs: [Input<A>; B],
-    origins: [[L::F; T]; B],
-) -> [[L::F; T]; B] {
-    let mut sums = [[A::begin(lanes, rows, places[0], origins[0][0]); T]; B];
-    for b in 0..B {
-        for t in 0..T {
-            sums[b][t] = A::begin(lanes, rows, places[t], origins[b][t]);
+    cells: &'a [A::Cell],
+    rows: &'a [A::Row],
+    first: usize,
+    inputs: [Input<'a, A>; B],
+}
+
+impl<L: Lanes, A: Arithmetic, const B: usize> Tile<'_, L, A, B> {
+    /// Products of a tile of `T` blocks.
+    #[inline(always)]
+    fn products<const T: usize>(&self, sums: &mut [&mut [Block]; B]) {
+        let starts = [self.first; 2];
+        let mut origins = [runs::<_, T, T>(sums[0], starts); B];
+        for b in 1..B {
+            origins[b] = runs::<_, T, T>(sums[b], starts);
+        }
+        let rows = runs::<_, T, T>(self.rows, starts);
+        let products = self.products_from::<T, 0, T>(rows, &origins);
+        for (sums, products) in sums.iter_mut().zip(products) {
+            let out = &mut sums[self.first..][..T];
+            for t in 0..T {
+                self.lanes.store(products[t], &mut out[t].0);
+            }
         }
     }
-    let slots = inputs.map(|(slots, _)| slots);
-    for (index, cells) in cells.as_chunks::<T>().0.iter().enumerate() {
-        A::add(lanes, cells, slots, index, &mut sums);
-    }
-    let mut products = origins;
-    for b in 0..B {
-        for t in 0..T {
-            products[b][t] = A::end(lanes, rows, places[t], inputs[b].1, origins[b][t], sums[b][t]);
+
+    /// Products from 0 on of `T` of the tile's `W` blocks, from `FROM` on; `outs` is `[B, blocks]`.
+    #[inline(always)]
+    fn ahead<const W: usize, const FROM: usize, const T: usize>(&self, outs: &mut [Block], blocks: usize) {
+        let first = self.first + FROM;
+        let rows = runs::<_, T, T>(self.rows, [first; 2]);
+        let products = self.products_from::<W, FROM, T>(rows, &Nothing);
+        for b in 0..B {
+            let out = &mut outs[b * blocks + first..][..T];
+            for t in 0..T {
+                self.lanes.store(products[b][t], &mut out[t].0);
+            }
         }
     }
-    products
+
+    /// Gates of a tile of `H` blocks of units: its `T = 2 H` blocks are their tanh, then their sigmoid sides.
+    #[inline(always)]
+    fn gates<const H: usize, const T: usize>(&self, gates: &mut [Gates<A>; B]) {
+        let first = self.first;
+        let starts = [first, gates[0].gated.len() + first];
+        let mut origins = [[runs::<_, H, T>(gates[0].delayed, starts); B]; 2];
+        for b in 0..B {
+            origins[0][b] = runs::<_, H, T>(gates[b].delayed, starts);
+            origins[1][b] = runs::<_, H, T>(gates[b].bias, starts);
+        }
+        let rows = runs::<_, H, T>(self.rows, starts);
+        let products = self.products_from::<T, 0, T>(rows, &origins);
+        for b in 0..B {
+            let out = &mut gates[b].gated[first..][..H];
+            for h in 0..H {
+                self.lanes.store(gate(self.lanes, products[b][h], products[b][H + h]), &mut out[h].0);
+            }
+        }
+    }
+
+    /// The inner loop of everything: products of `T` of the tile's `W` columns, from `FROM` on.
+    #[inline(always)]
+    fn products_from<const W: usize, const FROM: usize, const T: usize>(
+        &self,
+        rows: [&A::Row; T],
+        origins: &impl Origins<L>,
+    ) -> [[L::F; T]; B] {
+        let &Self { lanes, inputs, .. } = self;
+        let mut sums = [[A::begin(lanes, rows[0], origins.origin(lanes, 0, 0)); T]; B];
+        for (b, sums) in sums.iter_mut().enumerate() {
+            for t in 0..T {
+                sums[t] = A::begin(lanes, rows[t], origins.origin(lanes, b, t));
+            }
+        }
+        let cells = self.cells.as_chunks::<W>().0;
+        // As many as cells, so that no index is checked.
+        let mut activations = [&A::inputs(inputs[0].0)[..cells.len()]; B];
+        for b in 1..B {
+            activations[b] = &A::inputs(inputs[b].0)[..cells.len()];
+        }
+        for (index, cells) in cells.iter().enumerate() {
+            let Some(cells) = cells[FROM..].first_chunk() else { break };
+            A::add(lanes, cells, at(&activations, index), &mut sums);
+        }
+        let mut products = [[lanes.splat(0.0); T]; B];
+        for b in 0..B {
+            for t in 0..T {
+                let origin = origins.origin(lanes, b, t);
+                products[b][t] = A::end(lanes, rows[t], inputs[b].1, origin, sums[b][t]);
+            }
+        }
+        products
+    }
+}
+
+/// One activation of each of several vectors.
+#[inline(always)]
+fn at<T: Copy, const B: usize>(vectors: &[&[T]; B], index: usize) -> [T; B] {
+    let mut values = [vectors[0][index]; B];
+    for b in 1..B {
+        values[b] = vectors[b][index];
+    }
+    values
 }
 
 /// `outs[b] = matrix . inputs[b]` for `B` samples in one pass over the weights of a narrow matrix; `outs` is
@@ -225,14 +324,23 @@ pub(super) fn product_ahead<L: Lanes, A: Arithmetic, const B: usize>(
     inputs: [Input<A>; B],
     outs: &mut [Block],
 ) {
-    let blocks = matrix.tiles.len();
+    let blocks = matrix.rows.len();
     let outs = &mut outs[..B * blocks];
-    let zeros = [[lanes.splat(0.0)]; B];
-    for (block, tile) in matrix.cells.chunks_exact(matrix.depth).enumerate() {
-        let products = tile_products::<L, A, 1, B>(lanes, tile, &matrix.rows, [block], inputs, zeros);
-        for b in 0..B {
-            lanes.store(products[b][0], &mut outs[b * blocks + block].0);
+    let mut cells = &matrix.cells[..];
+    let mut first = 0;
+    for &width in &matrix.tiles {
+        let (cells_of_tile, later) = cells.split_at(width * matrix.depth);
+        let tile = Tile::<L, A, B> { lanes, cells: cells_of_tile, rows: &matrix.rows, first, inputs };
+        match width {
+            1 => tile.ahead::<1, 0, 1>(outs, blocks),
+            _ if const { NARROW * B <= L::SUMS } => tile.ahead::<NARROW, 0, NARROW>(outs, blocks),
+            _ => {
+                tile.ahead::<NARROW, 0, 1>(outs, blocks);
+                tile.ahead::<NARROW, 1, 1>(outs, blocks);
+            }
         }
+        cells = later;
+        first += width;
     }
 }
 
@@ -244,7 +352,7 @@ pub(super) struct GateMatrix<A: Arithmetic> {
     halves: Box<[usize]>,
     cells: Box<[A::Cell]>,
     /// All tanh blocks, then all sigmoid blocks.
-    rows: A::Rows,
+    rows: Box<[A::Row]>,
 }
 
 impl<A: Arithmetic> GateMatrix<A> {
@@ -299,41 +407,15 @@ pub(super) fn gated_product<L: Lanes, A: Arithmetic, const B: usize>(
     let mut cells = &matrix.cells[..];
     let mut first = 0;
     for &half in &matrix.halves {
-        let (tile, later) = cells.split_at(2 * half * matrix.depth);
+        let (cells_of_tile, later) = cells.split_at(2 * half * matrix.depth);
+        let inputs = gates.each_ref().map(|gates| gates.inputs);
+        let tile = Tile::<L, A, B> { lanes, cells: cells_of_tile, rows: &matrix.rows, first, inputs };
         match half {
-            1 => gated_tile::<L, A, 1, 2, B>(lanes, tile, &matrix.rows, first, &mut gates),
-            2 => gated_tile::<L, A, 2, 4, B>(lanes, tile, &matrix.rows, first, &mut gates),
-            _ => gated_tile::<L, A, 3, 6, B>(lanes, tile, &matrix.rows, first, &mut gates),
+            1 => tile.gates::<1, 2>(&mut gates),
+            2 => tile.gates::<2, 4>(&mut gates),
+            _ => tile.gates::<3, WIDEST>(&mut gates),
         }
         cells = later;
         first += half;
-    }
-}
-
-/// One tile of [`gated_product`]: `H` blocks of units from `first` on, `T = 2 H` blocks of outputs.
-#[inline(always)]
-fn gated_tile<L: Lanes, A: Arithmetic, const H: usize, const T: usize, const B: usize>(
-    lanes: L,
-    cells: &[A::Cell],
-    rows: &A::Rows,
-    first: usize,
-    gates: &mut [Gates<A>; B],
-) {
-    let blocks = gates[0].gated.len();
-    let places: [usize; T] = std::array::from_fn(|t| t / H * blocks + first + t % H);
-    let mut origins = [[lanes.splat(0.0); T]; B];
-    for b in 0..B {
-        for t in 0..T {
-            let (delayed, bias) = (&gates[b].delayed[places[t]], &gates[b].bias[places[t]]);
-            origins[b][t] = lanes.add(lanes.load(&delayed.0), lanes.load(&bias.0));
-        }
-    }
-    let inputs = gates.each_ref().map(|gates| gates.inputs);
-    let products = tile_products::<L, A, T, B>(lanes, cells, rows, places, inputs, origins);
-    for b in 0..B {
-        let out = &mut gates[b].gated[first..][..H];
-        for h in 0..H {
-            lanes.store(gate(lanes, products[b][h], products[b][H + h]), &mut out[h].0);
-        }
     }
 }

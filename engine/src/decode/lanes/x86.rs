@@ -108,6 +108,7 @@ impl Lanes for Avx512 {
     type Pair = __m512i;
     const AHEAD: usize = 8;
     const STREAMS: usize = MOST_TOGETHER;
+    const SUMS: usize = 24;
     const SILENCE: i8 = UNSIGNED;
 
     fn run<T: Task>(self, task: T) -> T::Output {
