@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Corpus, as `cargo xtask corpus` makes it.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Bank that all runs go on from, for what a part is worth later on [default: from chance]; they lie in a folder of their own.
+    #[arg(long, value_name = "BANK")]
+    from: Option<PathBuf>,
     /// Steps of each run.
     #[arg(long, default_value_t = 300)]
     steps: u64,
@@ -106,13 +109,16 @@ const RUNS: [Run; 22] = [
 pub fn run(arguments: &Arguments) -> Result<()> {
     run_command(cargo().args(["build", "--release", "--package", "falsetto-engine", "--bin", "falsetto"]))?;
     let data = arguments.data.clone().unwrap_or_else(|| target().join("small"));
-    let folder = target().join("train/ablation");
+    let start = arguments.from.as_deref();
+    // A bank of the same name is taken for the same bank.
+    let name = start.and_then(Path::file_stem).unwrap_or_default();
+    let folder = target().join("train/ablation").join(name);
     let named = |run: &Run| arguments.only.is_empty() || arguments.only.iter().any(|name| name == run.name);
     let goes_on = RUNS.iter().any(|run| run.learns_alike && named(run));
     let asked = |run: &&Run| named(run) || (goes_on && run.name == WHOLE);
     let runs: Vec<&Run> = RUNS.iter().filter(asked).collect();
     let (alike, alone): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.learns_alike);
-    let train = |run: &Run| train(run, &data, &folder, arguments.steps);
+    let train = |run: &Run| train(run, &data, &folder, start, arguments.steps);
     in_parallel(&alone, arguments.jobs, &train)?;
     in_parallel(&alike, arguments.jobs, &|run| {
         let (from, to) = (folder.join(WHOLE), folder.join(run.name));
@@ -124,7 +130,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         train(run)
     })?;
 
-    let report = target().join("ablation");
+    let report = target().join("ablation").join(name);
     let mut judge = Command::new(release_program("falsetto"));
     judge.args(["judge", "--clips", "1", "--transpose", "octave", "--voice"]);
     judge.args(runs.iter().map(|run| folder.join(run.name).join("voice.safetensors")));
@@ -135,7 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Trains one bank, goes on with it where it was stopped, or leaves it as it is if it is done.
-fn train(run: &Run, data: &Path, folder: &Path, steps: u64) -> Result<()> {
+fn train(run: &Run, data: &Path, folder: &Path, start: Option<&Path>, steps: u64) -> Result<()> {
     let out = folder.join(run.name);
     if steps_of(&out) == Some(steps) {
         return Ok(());
@@ -144,6 +150,9 @@ fn train(run: &Run, data: &Path, folder: &Path, steps: u64) -> Result<()> {
     let mut command = Command::new(release_program("falsetto"));
     command.arg("train").arg(root().join("assets/recipes/live.toml"));
     command.arg("--data").arg(data).arg("--out").arg(&out).args(["--steps", &steps.to_string()]);
+    if let Some(start) = start {
+        command.arg("--from").arg(start);
+    }
     let name = format!("card.name='{}'", run.name);
     // Phase II begins later than these runs end; without the test of F0 no run is stopped by what it is to show.
     let common = ["backtranslation=", "training.tritone_step=0", &name];

@@ -47,19 +47,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Has both make the same losses and gradients, then times them. Our steps make their batches meanwhile; PyTorch's are given one.
 pub fn figures(place: Place, rounds: u32) -> Result<Figures> {
     let python = python::with_torch()?;
-    let toolkit = match place {
+    let card = match place {
         Place::Cpu => None,
-        Place::Cuda => Some(train_cuda::toolkit()?),
+        Place::Cuda => Some((train_cuda::toolkit()?, train_cuda::library_path()?)),
     };
     let ours = |more: &[&str]| {
-        let mut command = match &toolkit {
+        let mut command = cargo();
+        match &card {
             None => {
-                let mut command = cargo();
                 command.args(["bench", "--package", "falsetto-engine"]);
-                command
             }
-            Some(toolkit) => toolkit.bench(),
-        };
+            Some((toolkit, libraries)) => {
+                command = toolkit.bench();
+                command.env("LD_LIBRARY_PATH", libraries);
+            }
+        }
         command.args(["--quiet", "--bench", "training_step"]).args(more);
         command
     };

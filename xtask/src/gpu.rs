@@ -61,6 +61,7 @@ fn decoder() -> Result<Value> {
 fn training() -> Result<Value> {
     // One at a time, since times are taken.
     let mut test = train_cuda::toolkit()?.cargo(&["test", "--lib", "--test", "training_on_card"]);
+    test.env("LD_LIBRARY_PATH", train_cuda::library_path()?);
     run_command(test.args(["a_card", "--", "--ignored", "--nocapture", "--test-threads=1"]))?;
     Ok(bench_training::figures(Place::Cuda, 2)?.json("ms"))
 }

@@ -1,11 +1,11 @@
 //! Python environments under the target folder, for the hosts and tools that exist only in Python.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{ChoreError, Result};
-use crate::workspace::{remove, run, target};
+use crate::workspace::{answer, remove, run, target};
 
 /// Makes an environment with these packages, or takes the one that is there; gives its Python.
 pub fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
@@ -44,4 +44,10 @@ pub fn environment_with(name: &str, packages: &[&str], alone: &[&str]) -> Result
     // The record comes last: an environment without it is not finished.
     fs::write(&record, wanted).map_err(|source| ChoreError::File { path: record, source })?;
     Ok(python)
+}
+
+/// Where an environment's packages lie.
+pub fn packages(python: &Path) -> Result<PathBuf> {
+    let program = "import sysconfig; print(sysconfig.get_paths()['purelib'])";
+    Ok(answer(Command::new(python).args(["-c", program]))?.trim().into())
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask train-cuda`: builds `falsetto` with training on CUDA, on a machine that needs neither a card nor NVIDIA's toolkit.
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +19,8 @@ const TOOLKIT: [&str; 5] = [
     "nvidia-cuda-runtime==13.0.96",
     "nvidia-cuda-cccl==13.0.85",
 ];
+/// The library of random numbers, which candle asks for when it opens a card.
+const CURAND: &str = "nvidia-curand==10.4.0.35";
 /// The oldest cards that candle's kernels are compiled for; later ones take them as well.
 const COMPUTE_CAPABILITY: &str = "80";
 
@@ -39,10 +43,7 @@ pub fn toolkit() -> Result<Toolkit> {
         return Err(ChoreError::NoToolkit);
     }
     let python = python::environment_with("cuda-python", &[], &TOOLKIT)?;
-    let purelib = answer(
-        Command::new(&python).args(["-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]),
-    )?;
-    let home = Path::new(purelib.trim()).join("nvidia/cu13");
+    let home = python::packages(&python)?.join("nvidia/cu13");
     let loaders = Command::new(&python)
         .arg("-B")
         .arg(root().join("xtask/cuda/loaders.py"))
@@ -55,8 +56,21 @@ pub fn toolkit() -> Result<Toolkit> {
     }
     // candle's kernels ask for the runtime library, which is to be in the program.
     let (from, to) = (home.join("lib/libcudart_static.a"), home.join("lib/libcudart.a"));
-    std::fs::copy(&from, &to).map_err(|source| ChoreError::File { path: from, source })?;
+    fs::copy(&from, &to).map_err(|source| ChoreError::File { path: from, source })?;
     Ok(Toolkit { home })
+}
+
+/// `LD_LIBRARY_PATH` with the libraries that a run needs, before what it names already: PyTorch brings all of them but one.
+pub fn library_path() -> Result<OsString> {
+    let mut folders = Vec::new();
+    for python in [python::with_torch()?, python::environment_with("cuda-libraries", &[], &[CURAND])?] {
+        let nvidia = python::packages(&python)?.join("nvidia");
+        let entries = fs::read_dir(&nvidia).map_err(|source| ChoreError::File { path: nvidia, source })?;
+        folders.extend(entries.flatten().map(|entry| entry.path().join("lib")));
+    }
+    let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    folders.extend(std::env::split_paths(&named).filter(|folder| !folder.as_os_str().is_empty()));
+    Ok(std::env::join_paths(folders).unwrap_or(named))
 }
 
 impl Toolkit {
