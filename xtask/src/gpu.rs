@@ -117,23 +117,25 @@ fn decoder_tables(figures: &Value) -> String {
     let mut lines = vec![
         figures["device"].as_str().unwrap_or("a card without a name").to_owned() + ":",
         String::new(),
-        "| network | samples that differ from the processor's |".into(),
-        "| --- | --- |".into(),
+        "| network | seconds of 16 streams | samples that differ from the processor's |".into(),
+        "| --- | --- | --- |".into(),
     ];
     for row in rows("equality") {
         let name = row["network"].as_str().unwrap_or("-");
-        lines.push(format!("| {name} | {} |", number(&row, "differing_samples", 0)));
+        let [seconds, differing] = ["seconds", "differing_samples"].map(|key| number(&row, key, 0));
+        lines.push(format!("| {name} | {seconds} | {differing} |"));
     }
     lines.push(String::new());
     lines.push(
-        "| layers | channels | head | streams | hop, us (median) | kHz of each | x real time | at 70 % |"
+        "| layers | channels | skip | head | streams | hop, us (median) | kHz of each | x real time | at 70 % |"
             .into(),
     );
-    lines.push("| --- | --- | --- | --- | --- | --- | --- | --- |".into());
+    lines.push("| --- | --- | --- | --- | --- | --- | --- | --- | --- |".into());
     for row in rows("decoders") {
         let keys = [
             ("layers", 0),
             ("residual", 0),
+            ("skip", 0),
             ("head", 0),
             ("streams", 0),
             ("hop_us_median", 0),
@@ -144,6 +146,11 @@ fn decoder_tables(figures: &Value) -> String {
         let cells: Vec<String> = keys.iter().map(|(key, digits)| number(&row, key, *digits)).collect();
         lines.push(format!("| {} |", cells.join(" | ")));
     }
+    let handover = number(figures, "layer_handover_us", 3);
+    lines.push(String::new());
+    lines.push(format!(
+        "A layer with next to nothing to multiply adds {handover} us to a sample of one stream."
+    ));
     lines.join("\n") + "\n"
 }
 
@@ -155,16 +162,18 @@ mod tests {
     fn new_tables_take_the_place_of_old_ones() {
         let decoder = json!({
             "device": "a card",
-            "equality": [{ "network": "live", "differing_samples": 0 }],
-            "decoders": [{ "layers": 20, "residual": 48, "head": 64, "streams": 8, "hop_us_median": 1234.4, "khz": 129.63,
+            "equality": [{ "network": "live", "seconds": 2.0, "differing_samples": 0 }],
+            "layer_handover_us": 0.25,
+            "decoders": [{ "layers": 20, "residual": 48, "skip": 48, "head": 64, "streams": 8, "hop_us_median": 1234.4, "khz": 129.63,
                 "realtime": 8.1, "streams_at_70_percent": 45 }],
         });
         let training = json!([{ "name": "PyTorch eager", "ms": 12.345, "times_ours": 3.0 }]);
         let both = tables(&json!({ "decoder": decoder, "training": training }));
         assert!(both.starts_with("a card:\n"));
         assert!(
-            both.contains("| live | 0 |\n")
-                && both.contains("| 20 | 48 | 64 | 8 | 1234 | 129.6 | 8.1 | 45 |\n")
+            both.contains("| live | 2 | 0 |\n")
+                && both.contains("adds 0.250 us")
+                && both.contains("| 20 | 48 | 48 | 64 | 8 | 1234 | 129.6 | 8.1 | 45 |\n")
                 && both.contains("| PyTorch eager | 12.35 | 3.00 |\n")
         );
         assert!(both.starts_with(&tables(&json!({ "decoder": decoder }))));
