@@ -46,9 +46,12 @@ pub(super) trait Arithmetic: Sized + 'static {
 
     /// Sixteen activations of 0, as [`Arithmetic::put`] writes them with this instruction set.
     fn silence(isa: Isa) -> Self::Slot;
-    /// Activations of a vector whose magnitudes are at most `bound`, or anything.
-    fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [Self::Slot])
-    -> Self::Scale;
+    /// Activations of a vector.
+    fn put<L: Lanes>(lanes: L, values: &[Block], slots: &mut [Self::Slot]) -> Self::Scale;
+    /// Sixteen activations of a vector whose magnitudes are at most 1.
+    fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut Self::Slot);
+    /// What such a vector is worth.
+    const UNIT: Self::Scale;
 
     /// Sums of a product that starts from `start`.
     fn begin<L: Lanes>(lanes: L, row: &Self::Row, start: L::F) -> Self::Sums<L>;
@@ -104,9 +107,14 @@ impl Arithmetic for Single {
         Block::default()
     }
     #[inline(always)]
-    fn put<L: Lanes>(_lanes: L, values: &[Block], _bound: Option<f32>, slots: &mut [Block]) {
+    fn put<L: Lanes>(_lanes: L, values: &[Block], slots: &mut [Block]) {
         slots.copy_from_slice(values);
     }
+    #[inline(always)]
+    fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut Block) {
+        lanes.store(values, &mut slot.0);
+    }
+    const UNIT: () = ();
     #[inline(always)]
     fn begin<L: Lanes>(_lanes: L, _row: &(), start: L::F) -> L::F {
         start
@@ -158,26 +166,21 @@ fn rounded_rows(
     (numbers, scales.into())
 }
 
-/// The factor that takes activations, of magnitudes of at most `bound`, to `steps`, and what a step is worth.
+/// The factor that takes activations to `steps`, and what a step is worth.
 #[inline(always)]
-fn factor_and_step<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, steps: f32) -> (f32, f32) {
-    let largest = match bound {
-        Some(bound) => bound,
-        None => {
-            let mut largest = lanes.splat(0.0);
-            for value in values {
-                largest = lanes.max_abs(largest, lanes.load(&value.0));
-            }
-            lanes.largest(largest)
-        }
-    };
+fn factor_and_step<L: Lanes>(lanes: L, values: &[Block], steps: f32) -> (f32, f32) {
+    let mut largest = lanes.splat(0.0);
+    for value in values {
+        largest = lanes.max_abs(largest, lanes.load(&value.0));
+    }
+    let largest = lanes.largest(largest);
     (if largest > SMALLEST { steps / largest } else { 0.0 }, largest / steps)
 }
 
 /// Sixteen activations in steps, not yet rounded.
 #[inline(always)]
-fn in_steps<L: Lanes>(lanes: L, value: &Block, factor: f32, steps: f32) -> L::F {
-    let scaled = lanes.mul(lanes.load(&value.0), lanes.splat(factor));
+fn in_steps<L: Lanes>(lanes: L, values: L::F, factor: f32, steps: f32) -> L::F {
+    let scaled = lanes.mul(values, lanes.splat(factor));
     // No number is left that instruction sets round in their own ways: NaN becomes the most.
     lanes.max(lanes.min(scaled, lanes.splat(steps)), lanes.splat(-steps))
 }
@@ -256,13 +259,18 @@ impl Arithmetic for Int8 {
         ByteSlot([isa.silent_byte(); LANES])
     }
     #[inline(always)]
-    fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [ByteSlot]) -> f32 {
-        let (factor, step) = factor_and_step(lanes, values, bound, BYTE_STEPS);
-        for (slot, value) in slots.iter_mut().zip(values) {
-            lanes.store_bytes(in_steps(lanes, value, factor, BYTE_STEPS), &mut slot.0);
+    fn put<L: Lanes>(lanes: L, values: &[Block], slots: &mut [ByteSlot]) -> f32 {
+        let (factor, step) = factor_and_step(lanes, values, BYTE_STEPS);
+        for (slot, values) in slots.iter_mut().zip(values) {
+            lanes.store_bytes(in_steps(lanes, lanes.load(&values.0), factor, BYTE_STEPS), &mut slot.0);
         }
         step
     }
+    #[inline(always)]
+    fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut ByteSlot) {
+        lanes.store_bytes(in_steps(lanes, values, BYTE_STEPS, BYTE_STEPS), &mut slot.0);
+    }
+    const UNIT: f32 = 1.0 / BYTE_STEPS;
     #[inline(always)]
     fn begin<L: Lanes>(lanes: L, row: &ByteRow, _start: L::F) -> L::I {
         lanes.no_products(&row.offsets)
@@ -353,13 +361,18 @@ impl Arithmetic for Int16 {
         WordSlot([0; LANES])
     }
     #[inline(always)]
-    fn put<L: Lanes>(lanes: L, values: &[Block], bound: Option<f32>, slots: &mut [WordSlot]) -> f32 {
-        let (factor, step) = factor_and_step(lanes, values, bound, ACTIVATION_STEPS);
-        for (slot, value) in slots.iter_mut().zip(values) {
-            lanes.store_words(in_steps(lanes, value, factor, ACTIVATION_STEPS), &mut slot.0);
+    fn put<L: Lanes>(lanes: L, values: &[Block], slots: &mut [WordSlot]) -> f32 {
+        let (factor, step) = factor_and_step(lanes, values, ACTIVATION_STEPS);
+        for (slot, values) in slots.iter_mut().zip(values) {
+            lanes.store_words(in_steps(lanes, lanes.load(&values.0), factor, ACTIVATION_STEPS), &mut slot.0);
         }
         step
     }
+    #[inline(always)]
+    fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut WordSlot) {
+        lanes.store_words(in_steps(lanes, values, ACTIVATION_STEPS, ACTIVATION_STEPS), &mut slot.0);
+    }
+    const UNIT: f32 = 1.0 / ACTIVATION_STEPS;
     #[inline(always)]
     fn begin<L: Lanes>(lanes: L, _row: &Block, _start: L::F) -> L::I {
         // Words are signed on every instruction set.
@@ -424,9 +437,9 @@ impl<A: Arithmetic> Vectors<A> {
 
     /// Overwrites a vector.
     #[inline(always)]
-    pub(super) fn put<L: Lanes>(&mut self, lanes: L, index: usize, values: &[Block], bound: Option<f32>) {
+    pub(super) fn put<L: Lanes>(&mut self, lanes: L, index: usize, values: &[Block]) {
         let slots = &mut self.slots[index * self.blocks..][..self.blocks];
-        self.scales[index] = A::put(lanes, values, bound, slots);
+        self.scales[index] = A::put(lanes, values, slots);
     }
 
     /// A vector and what it is worth.

@@ -265,7 +265,7 @@ impl<L: Lanes, A: Arithmetic, const B: usize> Tile<'_, L, A, B> {
         for b in 0..B {
             let out = &mut gates[b].gated[first..][..H];
             for h in 0..H {
-                self.lanes.store(gate(self.lanes, products[b][h], products[b][H + h]), &mut out[h].0);
+                A::put_unit(self.lanes, gate(self.lanes, products[b][h], products[b][H + h]), &mut out[h]);
             }
         }
     }
@@ -393,7 +393,7 @@ pub(super) struct Gates<'a, A: Arithmetic> {
     pub(super) delayed: &'a [Block],
     /// The same.
     pub(super) bias: &'a [Block],
-    pub(super) gated: &'a mut [Block],
+    pub(super) gated: &'a mut [A::Slot],
 }
 
 /// `gated = tanh(p[tanh]) * sigmoid(p[sigmoid])` with `p = (delayed + bias) + current . inputs`, for `B` vectors in one

@@ -219,10 +219,10 @@ pub(super) struct Pass<A: Arithmetic> {
     /// Residual path, then skip path.
     paths: Box<[Block]>,
     residual_blocks: usize,
-    gated: Box<[Block]>,
+    /// The gates' outputs, which are at most 1.
+    gated: Box<[A::Slot]>,
     hidden: Box<[Block]>,
-    /// What the products after the gates, the skips and the hidden layer read.
-    gated_inputs: Vectors<A>,
+    /// What the products after the skips and the hidden layer read.
     skip_inputs: Vectors<A>,
     hidden_inputs: Vectors<A::Logits>,
 }
@@ -248,9 +248,8 @@ impl<A: Arithmetic> Pass<A> {
             queues: network.layers.iter().map(queue).collect(),
             paths: zeros(residual + skip),
             residual_blocks: residual,
-            gated: zeros(residual),
+            gated: vec![A::silence(isa); residual].into(),
             hidden: zeros(head),
-            gated_inputs: Vectors::silence(1, residual, isa),
             skip_inputs: Vectors::silence(1, skip, isa),
             hidden_inputs: Vectors::silence(1, head, isa),
         }
@@ -283,7 +282,7 @@ impl<A: Arithmetic> Network<A> {
             let ahead = layer.samples_ahead::<L>();
             let slot = |time: usize| time & (layer.dilation - 1);
             for Turn { pass, time, .. } in &mut turns {
-                pass.queues[index].ring.put(lanes, slot(*time), &pass.paths[..residual], None);
+                pass.queues[index].ring.put(lanes, slot(*time), &pass.paths[..residual]);
             }
             let gates = turns.each_mut().map(|turn| {
                 let delayed = since_pass(turn.time, index, ahead) * gate_blocks;
@@ -300,12 +299,11 @@ impl<A: Arithmetic> Network<A> {
                 for (block, bias) in pass.paths.iter_mut().zip(&layer.residual_bias) {
                     lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&bias.0)), &mut block.0);
                 }
-                pass.gated_inputs.put(lanes, 0, &pass.gated, Some(1.0));
             }
             let first = if layer.residual_bias.is_empty() { residual } else { 0 };
             let paths = turns.each_mut().map(|turn| {
                 let pass = &mut *turn.pass;
-                (pass.gated_inputs.get(0), &mut pass.paths[first..])
+                ((&*pass.gated, A::UNIT), &mut pass.paths[first..])
             });
             product(lanes, &layer.out, paths);
         }
@@ -313,7 +311,7 @@ impl<A: Arithmetic> Network<A> {
         for Turn { pass, condition, .. } in &mut turns {
             let skips = &mut pass.paths[residual..];
             rectify(lanes, skips);
-            pass.skip_inputs.put(lanes, 0, skips, None);
+            pass.skip_inputs.put(lanes, 0, skips);
             pass.hidden.copy_from_slice(&condition[gate_blocks * self.layers.len()..]);
         }
         let hidden = turns.each_mut().map(|turn| {
@@ -323,7 +321,7 @@ impl<A: Arithmetic> Network<A> {
         product(lanes, &self.head_hidden, hidden);
         for Turn { pass, logits, .. } in &mut turns {
             rectify(lanes, &mut pass.hidden);
-            pass.hidden_inputs.put(lanes, 0, &pass.hidden, None);
+            pass.hidden_inputs.put(lanes, 0, &pass.hidden);
             logits.copy_from_slice(&self.head_output_bias);
         }
         let logits = turns.each_mut().map(|turn| (turn.pass.hidden_inputs.get(0), &mut turn.logits[..]));
