@@ -42,14 +42,12 @@ mod ceilings;
 mod cuda;
 mod draw;
 mod frame;
-pub(crate) mod lanes;
 mod math;
 mod matrix;
 mod network;
 mod phase;
 mod random;
 mod step;
-mod together;
 mod weights;
 
 use std::sync::Arc;
@@ -58,19 +56,19 @@ pub use ceilings::{BareStream, multiply_adds_per_second};
 #[cfg(test)]
 pub(crate) use cuda::emulated_gpu;
 pub use cuda::{Gpu, GpuError};
-pub use lanes::Isa;
 pub(crate) use math::tanh_f64;
 #[cfg(feature = "train")]
 pub(crate) use phase::period_taps;
 pub use phase::{F0Phase, PeriodLags, harmonic_waves, sung_phase};
 pub use random::uniform;
-pub use together::MOST_TOGETHER;
-pub(crate) use together::Together;
 pub use weights::DecoderWeights;
 
+pub use crate::lanes::Isa;
+use crate::lanes::{Lanes, Task, flat};
+pub use crate::together::MOST_TOGETHER;
+use crate::together::Together;
 use crate::voice::Sampling;
 use cuda::Streaming;
-use lanes::{Lanes, Task};
 use step::{BeginHops, DecodeHops, HopOf, ScoreHop, State};
 use weights::CODES;
 
@@ -252,7 +250,7 @@ impl Decoder {
 
     /// The spectrum that the last hop should have: a log-mel frame without level. Empty where the model reads none.
     pub fn spectrum(&self) -> &[f32] {
-        &lanes::flat(&self.state.hop.spectrum)[..self.weights.config.spectrum_bands()]
+        &flat(&self.state.hop.spectrum)[..self.weights.config.spectrum_bands()]
     }
 
     /// The instruction set it runs on.

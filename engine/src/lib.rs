@@ -4,6 +4,8 @@
 //! voice    a voice bank file: safetensors and a card; load, check, save
 //! signal   what is done to sound: mu-law, emphasis, resampling, F0, loudness, mel frames
 //! decode   the cached-activation decoder and the frame networks around it, one numeric specification
+//! lanes    sixteen values at a time, on several instruction sets with the same bits
+//! together streams that share passes over weights
 //! stream   sound in, sound out, one hop at a time: Converter (pure) and Hub (the engine thread)
 //! judge    what a conversion is worth: measures and a report                        (feature `judge`)
 //! page     what the pages of judge and training share
@@ -22,12 +24,14 @@ mod emulation;
 pub mod files;
 #[cfg(feature = "judge")]
 pub mod judge;
+mod lanes;
 #[cfg(feature = "train")]
 pub mod model;
 #[cfg(any(feature = "judge", feature = "train"))]
 mod page;
 pub mod signal;
 pub mod stream;
+mod together;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod voice;

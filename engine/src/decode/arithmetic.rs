@@ -4,7 +4,7 @@
 //! Sums of integers are exact, so any instruction set may add them in any order. The formulas are in the numeric
 //! specification ([`super`]).
 
-use super::lanes::{Block, Isa, LANES, Lanes, flat};
+use crate::lanes::{Block, Isa, LANES, Lanes, flat};
 
 /// Largest magnitude of a byte.
 const BYTE_STEPS: f32 = 127.0;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Isa;
 use super::arithmetic::ByteCell;
-use super::lanes::{Block, LANES, Lanes, Task};
+use crate::lanes::{Block, LANES, Lanes, Task};
 use crate::voice::Arithmetic;
 
 /// Rounds of one measurement, about a millisecond.

@@ -1,8 +1,8 @@
 //! From logits to a code.
 
-use super::lanes::{Block, LANES, Lanes, flat};
 use super::math::exp2;
 use super::weights::{CODE_BLOCKS, code_slot};
+use crate::lanes::{Block, LANES, Lanes, flat};
 
 /// Running sums of the sixteen lanes, lane 0 first; the last one is the total.
 #[inline(always)]

@@ -2,10 +2,10 @@
 
 use super::FrameInput;
 use super::arithmetic::Single;
-use super::lanes::{Block, Lanes, blocks_for, flat, flat_mut};
 use super::math::{exp_f64, ln_f64, tanh, tanh_f64};
 use super::matrix::{Matrix, product};
 use super::weights::DecoderWeights;
+use crate::lanes::{Block, Lanes, blocks_for, flat, flat_mut};
 use crate::voice::ModelConfig;
 
 /// Most prediction taps that a configuration may ask for.

@@ -3,7 +3,7 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes};
 
 /// Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits of the mantissa.
 const SHIFT: f32 = 12_582_912.0;
@@ -161,8 +161,8 @@ pub(crate) fn tanh_f64(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::Scalar;
     use super::*;
+    use crate::lanes::Scalar;
 
     fn worst(from: f32, to: f32, ours: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {
         let points = 40_000;

@@ -6,8 +6,8 @@
 //! each with one fused multiply-add, whatever the tiling.
 
 use super::arithmetic::{Arithmetic, Integer, Single};
-use super::lanes::{Block, LANES, Lanes, blocks_for};
 use super::math::gate;
+use crate::lanes::{Block, LANES, Lanes, blocks_for};
 
 /// Blocks of the widest tile: its sums fill twelve of AVX2's sixteen registers.
 const WIDEST: usize = 6;

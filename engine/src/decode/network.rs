@@ -1,9 +1,9 @@
 //! The dilated layers and the head: their weights, what a stream remembers of them, one sample's pass.
 
 use super::arithmetic::{Arithmetic, Int8, Single, Vectors};
-use super::lanes::{Block, Isa, Lanes, Task, blocks_for};
 use super::matrix::{GateMatrix, Gates, Matrix, gated_product, product, product_ahead};
 use super::weights::{CODES, PaddedGroups, code_slot, padded, permuted};
+use crate::lanes::{Block, Isa, Lanes, Task, blocks_for};
 use crate::voice::{self, ModelConfig};
 
 /// Most samples of one ahead pass, on any instruction set.

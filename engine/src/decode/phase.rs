@@ -1,8 +1,8 @@
 //! The running phase of F0 and the sines of its harmonics. The decoder and the trainer use the same ones, so that a
 //! network meets in use exactly what it was trained on.
 
-use super::lanes::{Isa, LANES, Lanes, Task};
 use super::math::{QUARTER, sine};
+use crate::lanes::{Isa, LANES, Lanes, Task};
 use crate::signal::f0::{LOWEST_PERIOD_F0_HZ, goes_on};
 
 /// The running F0 phase: a wrapping count of 2^-32 turns that never stops and is never set back inside a stream.

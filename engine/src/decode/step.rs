@@ -2,7 +2,6 @@
 
 use super::draw::draw;
 use super::frame::{HopCondition, Recent};
-use super::lanes::{Block, Isa, LANES, Lanes, Task, blocks_for, flat, flat_mut};
 use super::math::{ln_logistic, sum_lanes};
 use super::matrix::product;
 use super::network::{AnyPass, Turn};
@@ -10,6 +9,7 @@ use super::phase::{F0Phase, PeriodLags, period_taps, sixteen_waves};
 use super::random::uniform;
 use super::weights::{CODE_BLOCKS, CODES, DecoderWeights, code_slot};
 use super::{FrameInput, Sampling};
+use crate::lanes::{Block, Isa, LANES, Lanes, Task, blocks_for, flat, flat_mut};
 use crate::voice::ModelConfig;
 
 /// The code that stands before a stream's start.

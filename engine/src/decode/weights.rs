@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::voice::{Arithmetic, ModelConfig, SingerInput, VoiceBank};
 
 use super::arithmetic::Single;
-use super::lanes::{Block, LANES, blocks_for, flat, flat_mut};
 use super::math::{exp_f64, ln_f64};
 use super::matrix::Matrix;
 use super::network::AnyNetwork;
+use crate::lanes::{Block, LANES, blocks_for, flat, flat_mut};
 
 /// Codes of the mu-law alphabet.
 pub(super) const CODES: usize = 256;

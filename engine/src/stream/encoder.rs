@@ -8,7 +8,7 @@ mod strided;
 
 use std::sync::Arc;
 
-use crate::decode::Together;
+use crate::together::Together;
 use crate::voice::{BottleneckConfig, CODEBOOK, EncoderConfig, ModelConfig, VoiceBank, nearest_code};
 use dilated::Dilated;
 use envelope::Envelope;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::decode::lanes::{Isa, LANES, Lanes, Task};
+use crate::lanes::{Isa, LANES, Lanes, Task};
 use crate::voice::ENVELOPE_LEAK;
 
 /// Rows that share one pass over the weights: their sums fill twelve of AVX2's sixteen registers.

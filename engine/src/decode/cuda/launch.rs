@@ -10,10 +10,10 @@ use super::layout::{NOTHING_SUNG, Stream};
 use super::plan::{Plan, Sizes};
 use super::weights::{Packed, Told};
 use super::{Gpu, GpuError, memory};
-use crate::decode::lanes::flat;
 use crate::decode::random::uniform;
 use crate::decode::step::{HopOf, State};
 use crate::decode::weights::DecoderWeights;
+use crate::lanes::flat;
 
 /// Of a letter; 0 is none.
 const FIRST_NUMBER: u32 = 1;

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use super::layout::LAYER_WORDS;
-use crate::decode::lanes::LANES;
 use crate::decode::weights::CODES;
+use crate::lanes::LANES;
 use crate::voice::ModelConfig;
 
 /// Sizes in which channels are padded to whole lanes.

@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::layout::{ELSEWHERE, Layer, Model, Share};
 use super::plan::{Plan, Sizes};
 use crate::decode::arithmetic::{Int8, Single};
-use crate::decode::lanes::{LANES, flat};
 use crate::decode::matrix::{Matrix, Rows};
 use crate::decode::network::{AnyNetwork, Network};
 use crate::decode::phase::PeriodLags;
 use crate::decode::weights::{CODES, DecoderWeights, code_slot};
+use crate::lanes::{LANES, flat};
 use crate::voice::ModelConfig;
 
 /// Threads that make one row of a product.

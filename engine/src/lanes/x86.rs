@@ -3,20 +3,20 @@
 use core::arch::x86_64::*;
 
 use super::{INDEX, LANES, Lanes, TURN, Task};
-use crate::decode::MOST_TOGETHER;
+use crate::together::MOST_TOGETHER;
 
 /// AVX2 and FMA, two vectors of eight; with `VNNI` integer products are made by AVX-VNNI's instructions.
 #[derive(Clone, Copy)]
-pub(in super::super) struct TwoOfEight<const VNNI: bool>(());
+pub(crate) struct TwoOfEight<const VNNI: bool>(());
 
 /// AVX2 and FMA.
-pub(in super::super) type Avx2 = TwoOfEight<false>;
+pub(crate) type Avx2 = TwoOfEight<false>;
 /// AVX2, FMA and AVX-VNNI.
-pub(in super::super) type AvxVnni = TwoOfEight<true>;
+pub(crate) type AvxVnni = TwoOfEight<true>;
 
 impl<const VNNI: bool> TwoOfEight<VNNI> {
     /// The token, if the processor has all of them.
-    pub(in super::super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && (!VNNI || is_x86_feature_detected!("avxvnni"));
@@ -29,11 +29,11 @@ const UNSIGNED: i8 = i8::MIN;
 
 /// AVX-512 F, BW, VL and VNNI, one vector of sixteen.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// The token, if the processor has all of them.
-    pub(in super::super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         // The compiler's `avx512f` implies AVX2 and FMA, so both must be there too.
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")

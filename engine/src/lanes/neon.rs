@@ -6,7 +6,7 @@ use super::{INDEX, LANES, Lanes, TURN, Task};
 
 /// NEON.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Neon;
+pub(crate) struct Neon;
 
 /// Intrinsics.
 macro_rules! proven {

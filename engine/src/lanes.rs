@@ -10,9 +10,9 @@ mod neon;
 mod x86;
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use neon::Neon;
+pub(crate) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512, AvxVnni};
+pub(crate) use x86::{Avx2, Avx512, AvxVnni};
 
 /// Lanes of one vector, whatever the instruction set; all packed outputs are padded to a multiple of it.
 pub(crate) const LANES: usize = 16;
@@ -20,11 +20,11 @@ pub(crate) const LANES: usize = 16;
 /// Sixteen values on a cache line of their own.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Block(pub [f32; LANES]);
+pub(crate) struct Block(pub [f32; LANES]);
 
 /// The blocks as one flat slice of values.
 #[inline(always)]
-pub(super) fn flat(blocks: &[Block]) -> &[f32] {
+pub(crate) fn flat(blocks: &[Block]) -> &[f32] {
     // SAFETY: `Block` is `repr(C)` around `[f32; 16]`, 64 bytes long and aligned to 64, so it has no padding and a
     // slice of n blocks is n * 16 initialised, aligned values of the same allocation and lifetime.
     unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * LANES) }
@@ -32,13 +32,13 @@ pub(super) fn flat(blocks: &[Block]) -> &[f32] {
 
 /// The blocks as one flat mutable slice of values.
 #[inline(always)]
-pub(super) fn flat_mut(blocks: &mut [Block]) -> &mut [f32] {
+pub(crate) fn flat_mut(blocks: &mut [Block]) -> &mut [f32] {
     // SAFETY: as in `flat`; every bit pattern that can be written is a valid `f32`, and the exclusive borrow is kept.
     unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), blocks.len() * LANES) }
 }
 
 /// Blocks that hold `values` values.
-pub(super) const fn blocks_for(values: usize) -> usize {
+pub(crate) const fn blocks_for(values: usize) -> usize {
     values.div_ceil(LANES)
 }
 
@@ -83,7 +83,7 @@ impl Isa {
     }
 
     /// See [`Lanes::SILENCE`].
-    pub(super) fn silent_byte(self) -> i8 {
+    pub(crate) fn silent_byte(self) -> i8 {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::SILENCE,
@@ -221,7 +221,7 @@ const TURN: f32 = 1.0 / 4_294_967_296.0;
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
-pub(super) struct Scalar;
+pub(crate) struct Scalar;
 
 /// What `value` gives for every lane. A function of its own: unrolled into every kernel, the reference would be most of
 /// the program.
