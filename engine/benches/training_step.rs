@@ -224,7 +224,8 @@ fn step_ms(device: &train::Device) -> Outcome<f64> {
     let mut ms: Vec<f64> =
         times.windows(2).skip(WARM_UP).map(|pair| 1e3 * (pair[1] - pair[0]).as_secs_f64()).collect();
     ms.sort_by(f64::total_cmp);
-    Ok(ms[ms.len() / 2])
+    // Of the two in the middle, as Python has it.
+    Ok((ms[(ms.len() - 1) / 2] + ms[ms.len() / 2]) / 2.0)
 }
 
 fn main() -> Outcome<()> {

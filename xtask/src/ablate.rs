@@ -2,6 +2,7 @@
 //! that are done are kept: after a change of the recipe or the corpus, remove it.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -21,7 +22,8 @@ pub struct Arguments {
     /// Corpus, as `cargo xtask corpus` makes it.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Bank that all runs go on from, for what a part is worth later on [default: from chance]; they lie in a folder of their own.
+    /// Bank that all runs go on from, for what a part is worth later on [default: from chance]. They lie in a folder of their own;
+    /// those whose networks have other sizes are left out unless they are named.
     #[arg(long, value_name = "BANK")]
     from: Option<PathBuf>,
     /// Steps of each run.
@@ -110,10 +112,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     run_command(cargo().args(["build", "--release", "--package", "falsetto-engine", "--bin", "falsetto"]))?;
     let data = arguments.data.clone().unwrap_or_else(|| target().join("small"));
     let start = arguments.from.as_deref();
-    // A bank of the same name is taken for the same bank.
-    let name = start.and_then(Path::file_stem).unwrap_or_default();
-    let folder = target().join("train/ablation").join(name);
-    let named = |run: &Run| arguments.only.is_empty() || arguments.only.iter().any(|name| name == run.name);
+    let name = start.map(name_of).transpose()?.unwrap_or_default();
+    let folder = target().join("train/ablation").join(&name);
+    let named = |run: &Run| match arguments.only.is_empty() {
+        true => start.is_none() || run.settings.iter().all(|setting| !setting.starts_with("model.")),
+        false => arguments.only.iter().any(|name| name == run.name),
+    };
     let goes_on = RUNS.iter().any(|run| run.learns_alike && named(run));
     let asked = |run: &&Run| named(run) || (goes_on && run.name == WHOLE);
     let runs: Vec<&Run> = RUNS.iter().filter(asked).collect();
@@ -130,7 +134,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         train(run)
     })?;
 
-    let report = target().join("ablation").join(name);
+    let report = target().join("ablation").join(&name);
     let mut judge = Command::new(release_program("falsetto"));
     judge.args(["judge", "--clips", "1", "--transpose", "octave", "--voice"]);
     judge.args(runs.iter().map(|run| folder.join(run.name).join("voice.safetensors")));
@@ -138,6 +142,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     answer(&mut judge)?;
     print!("{}", table(&report.join("report.json"), &folder)?);
     Ok(())
+}
+
+/// What the folder of runs from a bank is called: another for every content.
+fn name_of(bank: &Path) -> Result<String> {
+    let content = fs::read(bank).map_err(|source| ChoreError::File { path: bank.into(), source })?;
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    Ok(format!("from-{:016x}", hasher.finish()))
 }
 
 /// Trains one bank, goes on with it where it was stopped, or leaves it as it is if it is done.

@@ -31,17 +31,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let page_path = root().join("docs/gpu.md");
     // What the half that is left out has measured before stays.
     let mut figures = if json_path.exists() { read_json(&json_path)? } else { json!({}) };
-    if arguments.only != Some(Half::Training) {
-        figures["decoder"] = decoder()?;
+    for half in [Half::Decoder, Half::Training] {
+        if arguments.only.is_some_and(|only| only != half) {
+            continue;
+        }
+        // Each is written as soon as it is measured: the other may fail.
+        match half {
+            Half::Decoder => figures["decoder"] = decoder()?,
+            Half::Training => figures["training"] = training()?,
+        }
         write(&json_path, &figures.to_string())?;
+        let page = std::fs::read_to_string(&page_path).map_err(file_error(&page_path))?;
+        write(&page_path, &with_tables(&page, &tables(&figures)))?;
+        println!("docs/gpu.md and docs/gpu.json hold these figures now");
     }
-    if arguments.only != Some(Half::Decoder) {
-        figures["training"] = training()?;
-        write(&json_path, &figures.to_string())?;
-    }
-    let page = std::fs::read_to_string(&page_path).map_err(file_error(&page_path))?;
-    write(&page_path, &with_tables(&page, &tables(&figures)))?;
-    println!("docs/gpu.md and docs/gpu.json hold these figures now");
     Ok(())
 }
 
