@@ -136,6 +136,22 @@ impl<A: Arithmetic> Matrix<A> {
 /// A vector of activations and what it is worth.
 pub(super) type Input<'a, A> = (&'a [<A as Arithmetic>::Slot], <A as Arithmetic>::Scale);
 
+/// Of every tile its width, the place of its first block, and its cells, `depth` for each block.
+#[inline(always)]
+fn tiles<'a, C>(
+    widths: &'a [usize],
+    depth: usize,
+    cells: &'a [C],
+) -> impl Iterator<Item = (usize, usize, &'a [C])> {
+    let (mut end, mut rest) = (0, cells);
+    widths.iter().map(move |&width| {
+        let (tile, later) = rest.split_at(width * depth);
+        rest = later;
+        end += width;
+        (width, end - width, tile)
+    })
+}
+
 /// `sums += matrix . inputs` for `B` pairs of them in one pass over the weights.
 #[inline(always)]
 pub(super) fn product<L: Lanes, A: Arithmetic, const B: usize>(
@@ -145,11 +161,8 @@ pub(super) fn product<L: Lanes, A: Arithmetic, const B: usize>(
 ) {
     let inputs = pairs.each_ref().map(|(input, _)| *input);
     let mut sums = pairs.map(|(_, sums)| sums);
-    let mut cells = &matrix.cells[..];
-    let mut first = 0;
-    for &width in &matrix.tiles {
-        let (cells_of_tile, later) = cells.split_at(width * matrix.depth);
-        let tile = Tile::<L, A, B> { lanes, cells: cells_of_tile, rows: &matrix.rows, first, inputs };
+    for (width, first, cells) in tiles(&matrix.tiles, matrix.depth, &matrix.cells) {
+        let tile = Tile::<L, A, B> { lanes, cells, rows: &matrix.rows, first, inputs };
         match width {
             1 => tile.products::<1>(&mut sums),
             2 => tile.products::<2>(&mut sums),
@@ -158,8 +171,6 @@ pub(super) fn product<L: Lanes, A: Arithmetic, const B: usize>(
             5 => tile.products::<5>(&mut sums),
             _ => tile.products::<WIDEST>(&mut sums),
         }
-        cells = later;
-        first += width;
     }
 }
 
@@ -326,11 +337,8 @@ pub(super) fn product_ahead<L: Lanes, A: Arithmetic, const B: usize>(
 ) {
     let blocks = matrix.rows.len();
     let outs = &mut outs[..B * blocks];
-    let mut cells = &matrix.cells[..];
-    let mut first = 0;
-    for &width in &matrix.tiles {
-        let (cells_of_tile, later) = cells.split_at(width * matrix.depth);
-        let tile = Tile::<L, A, B> { lanes, cells: cells_of_tile, rows: &matrix.rows, first, inputs };
+    for (width, first, cells) in tiles(&matrix.tiles, matrix.depth, &matrix.cells) {
+        let tile = Tile::<L, A, B> { lanes, cells, rows: &matrix.rows, first, inputs };
         match width {
             1 => tile.ahead::<1, 0, 1>(outs, blocks),
             _ if const { NARROW * B <= L::SUMS } => tile.ahead::<NARROW, 0, NARROW>(outs, blocks),
@@ -339,8 +347,6 @@ pub(super) fn product_ahead<L: Lanes, A: Arithmetic, const B: usize>(
                 tile.ahead::<NARROW, 1, 1>(outs, blocks);
             }
         }
-        cells = later;
-        first += width;
     }
 }
 
@@ -404,18 +410,13 @@ pub(super) fn gated_product<L: Lanes, A: Arithmetic, const B: usize>(
     matrix: &GateMatrix<A>,
     mut gates: [Gates<A>; B],
 ) {
-    let mut cells = &matrix.cells[..];
-    let mut first = 0;
-    for &half in &matrix.halves {
-        let (cells_of_tile, later) = cells.split_at(2 * half * matrix.depth);
-        let inputs = gates.each_ref().map(|gates| gates.inputs);
-        let tile = Tile::<L, A, B> { lanes, cells: cells_of_tile, rows: &matrix.rows, first, inputs };
+    let inputs = gates.each_ref().map(|gates| gates.inputs);
+    for (half, first, cells) in tiles(&matrix.halves, 2 * matrix.depth, &matrix.cells) {
+        let tile = Tile::<L, A, B> { lanes, cells, rows: &matrix.rows, first, inputs };
         match half {
             1 => tile.gates::<1, 2>(&mut gates),
             2 => tile.gates::<2, 4>(&mut gates),
             _ => tile.gates::<3, WIDEST>(&mut gates),
         }
-        cells = later;
-        first += half;
     }
 }
