@@ -5,9 +5,9 @@ mod stage;
 use super::mel::MelBank;
 use stage::Stage;
 
-/// What each stage's mean of what is missing reaches back, in hops. The first follows what is sung; it leaves what is
-/// smoothed away between bands and hops, of which the others find what stays.
-const MEMORY_HOPS: [f32; 3] = [3.0, 6.0, 6.0];
+/// What each stage's mean of what is missing reaches back, in hops. The first follows what is sung; the second finds what
+/// the first one's smoothing over bands and hops leaves.
+const MEMORY_HOPS: [f32; 2] = [3.0, 6.0];
 /// Seconds of voice after which half of what was missing in the long run is believed, and how long it is remembered.
 const DOUBT_SECONDS: f32 = 0.5;
 const MEMORY_SECONDS: f32 = 30.0;
@@ -20,8 +20,8 @@ const TIMBRE_FROM_HZ: f32 = 150.0;
 /// Largest difference that is believed, in nepers of power.
 const MOST_MISSING: f32 = 20.0;
 
-/// Filters of least phase, one after the other, that lead what is heard to a spectrum that is expected, both as log-mel
-/// frames of the [`MelBank`]. Each leads what the one before it gives to the same frame. They keep the level and
+/// Two filters of least phase, one after the other, that lead what is heard to a spectrum that is expected, both as log-mel
+/// frames of the [`MelBank`]: the second leads what the first one gives to the same frame. They keep the level and
 /// delay nothing.
 ///
 /// What is expected may be wrong in the same way for a whole take, where the take's singer is unlike all that the networks
@@ -93,12 +93,10 @@ impl Equalizer {
         for (target, missing) in self.target.iter_mut().zip(&self.missing_timbre) {
             *target += self.timbre * missing;
         }
-        let [first, others @ ..] = &mut self.stages;
+        let [first, second] = &mut self.stages;
         first.lead(hop, &self.target);
-        for stage in others {
-            stage.hear(hop);
-            stage.lead(hop, &self.target);
-        }
+        second.hear(hop);
+        second.lead(hop, &self.target);
     }
 
     /// Sets the target between what is heard and what is expected at the window's centre.
