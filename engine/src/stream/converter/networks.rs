@@ -52,8 +52,8 @@ pub(super) struct Networks {
     heard: Box<[f32]>,
     /// What the take is louder than the bank knows.
     excess: Glide,
-    /// What is sung louder than the take.
-    restraint: Restraint,
+    /// What is sung louder than the take: before it is led to a spectrum, or the equalizer would chase its bursts, and after.
+    restraints: [Restraint; 2],
     /// Whether what is sung is as loud as the take; not where the decoder sings what it likes.
     follows_level: bool,
     squeal: SquealGuard,
@@ -118,7 +118,7 @@ impl Networks {
             pitch_factor: 1.0,
             heard: vec![0.0; encoder_input].into(),
             excess: Glide::default(),
-            restraint: Restraint::default(),
+            restraints: Default::default(),
             follows_level: model.encoder != EncoderConfig::None,
             squeal: SquealGuard::default(),
             stages: vec![
@@ -198,7 +198,7 @@ impl Middle for Networks {
         }
         self.formants.reset();
         self.excess = Glide::default();
-        self.restraint = Restraint::default();
+        self.restraints = Default::default();
         self.squeal = SquealGuard::default();
         self.hops = 0;
     }
@@ -272,6 +272,9 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
+        if self.follows_level {
+            self.restraints[0].apply(output, frame.loudness, &features.part_squares);
+        }
         if let Some(equalizer) = &mut self.equalizer {
             let average = (frame.voiced && !self.timbre.is_empty()).then(|| {
                 mean_frame(&self.timbre, frame.f0_hz, &mut self.average);
@@ -281,7 +284,7 @@ impl Middle for Networks {
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
-            self.restraint.apply(output, frame.loudness, &features.part_squares);
+            self.restraints[1].apply(output, frame.loudness, &features.part_squares);
         }
         self.excess.apply(output, excess, output.len());
     }
