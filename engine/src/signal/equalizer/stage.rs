@@ -92,6 +92,11 @@ impl Stage {
         self.square = crate::signal::loudness::mean_square(&self.heard);
     }
 
+    /// The bank of its frames.
+    pub fn bank(&self) -> &MelBank {
+        &self.bank
+    }
+
     /// The log-mel frame of the window that ends with the hop last heard, `[bands]`.
     pub fn frame(&self) -> &[f32] {
         &self.frame

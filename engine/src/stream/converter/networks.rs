@@ -52,8 +52,10 @@ pub(super) struct Networks {
     heard: Box<[f32]>,
     /// What the take is louder than the bank knows.
     excess: Glide,
-    /// What is sung louder than the take: before it is led to a spectrum, or the equalizer would chase its bursts, and after.
-    restraints: [Restraint; 2],
+    /// What the decoder gives louder than the take, rests among it: the equalizer has a past, and would spread it.
+    decoder_restraint: Restraint,
+    /// What is sung louder than the take.
+    restraint: Restraint,
     /// Whether what is sung is as loud as the take; not where the decoder sings what it likes.
     follows_level: bool,
     squeal: SquealGuard,
@@ -118,7 +120,8 @@ impl Networks {
             pitch_factor: 1.0,
             heard: vec![0.0; encoder_input].into(),
             excess: Glide::default(),
-            restraints: Default::default(),
+            decoder_restraint: Restraint::default(),
+            restraint: Restraint::default(),
             follows_level: model.encoder != EncoderConfig::None,
             squeal: SquealGuard::default(),
             stages: vec![
@@ -198,7 +201,8 @@ impl Middle for Networks {
         }
         self.formants.reset();
         self.excess = Glide::default();
-        self.restraints = Default::default();
+        self.decoder_restraint = Restraint::default();
+        self.restraint = Restraint::default();
         self.squeal = SquealGuard::default();
         self.hops = 0;
     }
@@ -272,10 +276,10 @@ impl Middle for Networks {
         if let Some(comb) = &mut self.comb {
             comb.process(output, frame.f0_hz, frame.voiced);
         }
-        if self.follows_level {
-            self.restraints[0].apply(output, frame.loudness, &features.part_squares);
-        }
         if let Some(equalizer) = &mut self.equalizer {
+            if self.follows_level {
+                self.decoder_restraint.apply(output, frame.loudness, &features.part_squares);
+            }
             let average = (frame.voiced && !self.timbre.is_empty()).then(|| {
                 mean_frame(&self.timbre, frame.f0_hz, &mut self.average);
                 &*self.average
@@ -284,7 +288,7 @@ impl Middle for Networks {
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
-            self.restraints[1].apply(output, frame.loudness, &features.part_squares);
+            self.restraint.apply(output, frame.loudness, &features.part_squares);
         }
         self.excess.apply(output, excess, output.len());
     }
