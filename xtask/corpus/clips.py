@@ -13,7 +13,6 @@ import sinsy
 import speech
 import texts
 from curves import RATE_HZ
-from singers import SINGERS
 
 LEVEL_DB = -22.0  # RMS of the sounding part at mezzo-forte, relative to full scale
 PEAK_DB = -3.0
@@ -27,10 +26,10 @@ WIDE_SHIFT = (-14, 9)  # semitones, the last one excluded: how far Sinsy is move
 SEEDS = {"train": [], "validation": [1], "test": [2]}
 
 
-def make_singer(name, out, part, minutes, wide, seed):
+def make_singer(singer, out, part, minutes, wide, seed):
     """Writes clips of a part of the corpus until `minutes` are full, the share `wide` of them in the wide register; gives
     their index."""
-    singer = SINGERS[name]
+    name = singer.name
     seed = [seed, *SEEDS[part]]
     rng = np.random.default_rng([*seed, singer.stream])
     folder = out / part / name

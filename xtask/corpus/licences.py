@@ -3,41 +3,42 @@
 from importlib.resources import files
 from pathlib import Path
 
-from singers import SINGERS
-
-DEBIAN_PACKAGES = {"kal": "festvox-kallpc16k", "ked": "festvox-kdlpc16k"}
+DEBIAN_PACKAGES = {
+    "kal": "festvox-kallpc16k", "ked": "festvox-kdlpc16k", "lp": "festvox-italp16k", "pc": "festvox-itapc16k",
+    "mv": "festvox-suopuhe-mv", "lj": "festvox-suopuhe-lj", "ph": "festvox-czech-ph", "dita": "festvox-czech-dita",
+    "krb": "festvox-czech-krb", "machac": "festvox-czech-machac", "ona": "festvox-ca-ona-hts",
+}
 FLITE_PACKAGE = "flite"
 
 
-def write(path, names):
+def write(path, singers):
     """One Markdown file: who sings on what terms, then the notices word for word."""
     parts = [
         "# Licences of this corpus",
         "Made by `cargo xtask corpus` from synthesisers' voices. Words and melodies are in the public domain or ours.",
-        table(names),
+        table(singers),
     ]
-    for title, text in notices(names):
+    for title, text in notices(singers):
         parts += [f"## {title}", "```text\n" + text.strip() + "\n```"]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def table(names):
+def table(singers):
     rows = ["| singer | engine | voice | licence |", "| --- | --- | --- | --- |"]
-    for name in names:
-        singer = SINGERS[name]
-        rows.append(f"| {name} | {singer.engine} | {singer.voice} | {singer.licence} |")
+    for singer in singers:
+        rows.append(f"| {singer.name} | {singer.engine} | {singer.voice} | {singer.licence} |")
     return "\n".join(rows)
 
 
-def notices(names):
-    for name in names:
-        if name in DEBIAN_PACKAGES:
-            package = DEBIAN_PACKAGES[name]
-            yield f"{name}: Debian package {package}", debian_copyright(package)
-    flite = [name for name in names if SINGERS[name].engine == "flite"]
+def notices(singers):
+    for singer in singers:
+        if singer.name in DEBIAN_PACKAGES:
+            package = DEBIAN_PACKAGES[singer.name]
+            yield f"{singer.name}: Debian package {package}", debian_copyright(package)
+    flite = [singer.name for singer in singers if singer.engine == "flite"]
     if flite:
         yield f"{', '.join(flite)}: Debian package {FLITE_PACKAGE}", debian_copyright(FLITE_PACKAGE)
-    if any(SINGERS[name].engine == "sinsy" for name in names):
+    if any(singer.engine == "sinsy" for singer in singers):
         package = files("pysinsy")
         yield "nit: the voice, in the Python package pysinsy", (package / "htsvoice" / "COPYING").read_text("utf-8")
         yield "nit: Sinsy, in the Python package pysinsy", (package / "_dic" / "COPYING").read_text("utf-8")

@@ -1,4 +1,5 @@
-"""Who sings. All six voices leave a model that is trained on them free; see `licences`."""
+"""Who sings. The six voices to train on leave a model that is trained on them free; see `licences`. Those of strangers, whose
+licences may not, are for judging: no bank has met them."""
 
 from dataclasses import dataclass
 
@@ -16,10 +17,7 @@ class Singer:
     vibrato_hz: float
     vibrato_cents: float
     tilt_db: float  # brightness of the style, per octave and doubled
-
-    @property
-    def language(self):
-        return "jp" if self.engine == "sinsy" else "en"
+    language: str = "en"
 
     @property
     def wide_range(self):
@@ -37,6 +35,20 @@ SINGERS = {
         Singer("rms", "flite", "rms", "m", 41, 60, CMU, 13, 4.9, 60, -1),
         Singer("awb", "flite", "awb", "m", 45, 64, CMU, 0, 5.5, 20, 0),
         Singer("slt", "flite", "slt", "f", 53, 72, CMU, 14, 5.9, 50, 0),
-        Singer("nit", "sinsy", "nitech_jp_song070_f001", "f", 60, 76, "CC BY 3.0 (voice), BSD (engine)", 9, 0, 0, 0),
+        Singer("nit", "sinsy", "nitech_jp_song070_f001", "f", 60, 76, "CC BY 3.0 (voice), BSD (engine)", 9, 0, 0, 0, "jp"),
+    ]
+}
+STRANGERS = {
+    singer.name: singer
+    for singer in [
+        Singer("lp", "festival", "voice_lp_diphone", "f", 53, 73, "GPL-2+", 20, 5.6, 70, 1, "it"),
+        Singer("pc", "festival", "voice_pc_diphone", "m", 42, 62, "GPL-2+", 21, 5.1, 65, 0, "it"),
+        Singer("mv", "festival", "voice_hy_fi_mv_diphone", "m", 41, 61, "LGPL-2+", 22, 5.0, 35, 0, "fi"),
+        Singer("lj", "festival", "voice_suo_fi_lj_diphone", "f", 54, 73, "LGPL-2+", 23, 5.8, 35, 0, "fi"),
+        Singer("ph", "festival", "voice_czech_ph", "m", 44, 64, "GPL-2+", 24, 5.4, 55, 0, "cs"),
+        Singer("dita", "festival", "voice_czech_dita", "f", 55, 74, "GPL-3+", 25, 6.1, 40, 0, "cs"),
+        Singer("krb", "festival", "voice_czech_krb", "f", 57, 76, "GPL-3+", 26, 5.7, 15, 0, "cs"),
+        Singer("machac", "festival", "voice_czech_machac", "m", 38, 58, "GPL-3+", 27, 4.8, 50, 0, "cs"),
+        Singer("ona", "festival", "voice_upc_ca_ona_hts", "f", 52, 71, "LGPL-2.1+", 28, 5.3, 45, 0, "ca"),
     ]
 }

@@ -35,10 +35,10 @@ class Line:
 def lines_of(singer, part, seed):
     """All lines of a part of the corpus that a speaking voice can sing, analysed."""
     rng = np.random.default_rng([*seed, 7])
-    lines = texts.english_lines(part, rng)
+    lines = texts.spoken_lines(singer.language, part, rng)
     usable = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, (wav, phones) in talkers.speak(singer.engine, singer.voice, lines, folder).items():
+        for number, (wav, phones) in talkers.speak(singer, lines, folder).items():
             try:
                 line = analyse(wav, phones, lines[number])
             except (RuntimeError, ValueError) as error:

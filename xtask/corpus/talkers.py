@@ -13,6 +13,8 @@ VOWELS = set("aa ae ah ao aw ax axr ay eh er ey ih iy ow oy uh uw".split())
 PAUSE = re.compile(r"^(pau|#)")
 VOICELESS = re.compile(r"^(p|t|k|s|sh|f|th|hh|ch|pau)$")
 
+FESTIVAL_ENCODING = "iso-8859-15"
+
 # Prints the phones of a line with their end times, and whether they are vowels.
 FESTIVAL_PROGRAM = """
 ({voice})
@@ -26,17 +28,17 @@ FESTIVAL_PROGRAM = """
 """
 
 
-def speak(engine, voice, lines, folder):
+def speak(singer, lines, folder):
     """Speaks every line: {line number: (path of the WAV file, phones)}. Lines that fail are left out."""
-    return (festival if engine == "festival" else flite)(voice, lines, Path(folder))
+    return (festival if singer.engine == "festival" else flite)(singer, lines, Path(folder))
 
 
-def festival(voice, lines, folder):
-    program = FESTIVAL_PROGRAM.format(voice=voice, stretch=STRETCH)
+def festival(singer, lines, folder):
+    program = FESTIVAL_PROGRAM.format(voice=singer.voice, stretch=STRETCH)
     for number, line in enumerate(lines):
         program += f'(go "{line}" "{folder}/{number}.wav")\n'
     script = folder / "go.scm"
-    script.write_text(program, encoding="ascii")
+    script.write_text(program, encoding=FESTIVAL_ENCODING)
     answer = subprocess.run(["festival", "-b", script], capture_output=True).stdout.decode("latin-1")
     phones, current, start = {}, None, 0.0
     for row in answer.splitlines():
@@ -51,12 +53,12 @@ def festival(voice, lines, folder):
     return {number: (folder / f"{number}.wav", phones[number]) for number in sorted(phones) if phones[number]}
 
 
-def flite(voice, lines, folder):
+def flite(singer, lines, folder):
     spoken = {}
     for number, line in enumerate(lines):
         wav = folder / f"{number}.wav"
         stretch = f"duration_stretch={STRETCH}"
-        command = ["flite", "-voice", voice, "--setf", stretch, "-t", line, "-psdur", "-o", wav]
+        command = ["flite", "-voice", singer.voice, "--setf", stretch, "-t", line, "-psdur", "-o", wav]
         answer = subprocess.run(command, capture_output=True, text=True).stdout
         phones, start = [], 0.0
         for word in answer.split():

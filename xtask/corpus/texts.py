@@ -51,12 +51,37 @@ HELD_OUT_KANA_LINES = {
     "test": ["ももたろうさんおこしにつけた", "あめあめふれふれかあさんが", "はるのうららのすみだがわ"],
 }
 
+# What strangers sing, in their own languages.
+FOREIGN_LINES = {
+    "it": [
+        "sul mare luccica", "placida e l'onda", "prospero e il vento", "santa lucia", "caro mio ben", "credimi almen",
+        "senza di te", "languisce il cor", "la donna e mobile", "qual piuma al vento", "muta d'accento", "e di pensiero",
+        "fra martino campanaro", "dormi tu dormi tu", "suona le campane", "stella stellina", "la notte si avvicina",
+    ],
+    "fi": [
+        "tuiki tuiki", "jaakko kulta", "herää jo", "kello jo kuus", "oi maamme suomi", "synnyinmaa", "soi sana kultainen",
+        "ei laaksoa ei kukkulaa", "lapsosen tie", "taivas on sininen", "ja valkoinen", "minun kultani kaunis on",
+        "tuuli tuuli", "laula laula",
+    ],
+    "cs": [
+        "kde domov muj", "voda hluboka", "ach synku synku", "doma li jsi", "holka modrooka", "nesedavej u potoka",
+        "ovcaci ctveraci", "skakal pes", "pres oves", "pec nam spadla", "travicka zelena", "to je moje potesseni",
+        "okolo hradisste", "beskyde beskyde",
+    ],
+    "ca": [
+        "el noi de la mare", "la balanguera fila", "sol solet vinam a veure", "el gegant del pi", "ara balla",
+        "la lluna i el mar", "muntanyes regalades", "el rossinyol", "la dama d'arago", "el cant dels ocells",
+    ],
+}
+
 RANDOM_LINES = 40
 HELD_OUT_RANDOM_LINES = 10
 
 
-def english_lines(part, rng):
-    """Lines for a speaking voice: songs, vocalises and random words."""
+def spoken_lines(language, part, rng):
+    """Lines for a speaking voice: songs, and in English vocalises and random words as well."""
+    if language != "en":
+        return FOREIGN_LINES[language]
     is_training = part == "train"
     lines = LINES + VOCALISES if is_training else list(HELD_OUT_LINES[part])
     for _ in range(RANDOM_LINES if is_training else HELD_OUT_RANDOM_LINES):
