@@ -1,8 +1,14 @@
-//! How loud what is sung may be: an autoregressive network is told a loudness, but nothing holds it to that.
+//! How loud the networks are told to sing, and how loud what is sung may be: nothing holds an autoregressive network to what
+//! it is told.
 
 use crate::signal::analysis::HOP_PARTS;
 use crate::signal::loudness::{LOUDNESS_FLOOR, mean_square};
 
+/// The softest voice that the networks are asked for (-38 dB). Singing is mostly recorded louder, so what they learnt of voices
+/// below is little, and they take them for rests.
+const SOFTEST_VOICE: f32 = -0.9;
+/// What is left of a lift from hop to hop once the voice is over: the end of a soft note is soft as well.
+const LIFT_KEPT: f32 = 0.7;
 /// Mean square of what is sung in a rest over the take's, at most.
 const REST_SHARE: f32 = 0.5;
 /// Mean square of what is sung elsewhere over the one that was asked for, at most (5 dB).
@@ -13,6 +19,33 @@ pub(super) const LOUD_FLOOR: f32 = 1e-4;
 const FALL_SHARE: usize = 10;
 /// Stands in for the mean square of digital silence where it divides.
 const SMALLEST_SQUARE: f32 = 1e-20;
+
+/// Loudness as the networks are told it: a voice no louder than the bank knows, and no softer than it can sing.
+pub(super) struct ToldLoudness {
+    softest_voice: f32,
+    loudest: f32,
+    lift: f32,
+}
+
+impl ToldLoudness {
+    /// At the start of a stream; `loudest` is the bank's. Where the decoder `is_told` no loudness, nothing is lifted.
+    pub fn new(loudest: f32, is_told: bool) -> Self {
+        let softest_voice = if is_told { SOFTEST_VOICE } else { LOUDNESS_FLOOR };
+        Self { softest_voice, loudest, lift: 0.0 }
+    }
+
+    /// Back to the start of a stream.
+    pub fn reset(&mut self) {
+        self.lift = 0.0;
+    }
+
+    /// What is told of the next hop, which is this loud.
+    pub fn of(&mut self, loudness: f32, voiced: bool) -> f32 {
+        let missing = (self.softest_voice - loudness).max(0.0);
+        self.lift = if voiced { missing } else { (LIFT_KEPT * self.lift).min(missing) };
+        (loudness + self.lift).min(self.loudest)
+    }
+}
 
 /// The mean square that a loudness stands for.
 pub(super) fn square_of(loudness: f32) -> f32 {
@@ -83,6 +116,25 @@ mod tests {
 
     fn buzz() -> Vec<f32> {
         (0..HOP).map(|n| if n % 2 == 0 { 0.1 } else { -0.1 }).collect()
+    }
+
+    /// A voice that fades to -60 dB is lifted all the way, and its lift is gone soon after its end; what is louder than the
+    /// bank knows is turned down, and no more.
+    #[test]
+    fn a_soft_voice_is_lifted_and_a_rest_is_not() {
+        let mut told = ToldLoudness::new(0.5, true);
+        for soft in [-0.95, -1.5, LOUDNESS_FLOOR] {
+            assert!((told.of(soft, true) - SOFTEST_VOICE).abs() < 1e-6);
+        }
+        let after: Vec<f32> = (0..12).map(|_| told.of(LOUDNESS_FLOOR, false)).collect();
+        assert!(after[0] < SOFTEST_VOICE - 0.3 && after.is_sorted_by(|a, b| a > b), "{after:?}");
+        assert!(after[11] < LOUDNESS_FLOOR + 0.05, "{after:?}");
+        assert_eq!(told.of(0.2, true), 0.2);
+        assert_eq!(told.of(0.9, true), 0.5);
+        assert_eq!(told.of(LOUDNESS_FLOOR, false), LOUDNESS_FLOOR);
+
+        let mut untold = ToldLoudness::new(0.5, false);
+        assert_eq!([untold.of(-1.5, true), untold.of(0.9, true)], [-1.5, 0.5]);
     }
 
     /// A take that falls silent for half a hop: the rest is held 3 dB under the take there, and nothing is held elsewhere.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Settings;
 use super::chain::Middle;
 use super::delay::Delay;
-use super::level::{Glide, LOUD_FLOOR, Restraint, square_of};
+use super::level::{Glide, LOUD_FLOOR, Restraint, ToldLoudness, square_of};
 use super::trust::{GpuUse, Trust};
 use crate::decode::{Decoder, DecoderWeights, FrameInput, Gpu, GpuError, HopTask};
 use crate::signal::analysis::{Analyzer, HOP_PARTS};
@@ -48,9 +48,10 @@ pub(super) struct Networks {
     /// Of the take.
     range: PitchRange,
     pitch_factor: f32,
-    /// What the encoder hears of the last hop: its mel frame, the loudness no more than the bank knows, or its samples.
+    /// What the encoder hears of the last hop: its mel frame, with the loudness that the networks are told, or its samples.
     heard: Box<[f32]>,
-    /// What the take is louder than the bank knows.
+    told_loudness: ToldLoudness,
+    /// What the take is louder than the networks are told, or softer.
     excess: Glide,
     /// What the decoder gives louder than the take, rests among it: the equalizer has a past, and would spread it.
     decoder_restraint: Restraint,
@@ -70,6 +71,7 @@ struct Features {
     f0_hz: f32,
     voiced: bool,
     loudness: f32,
+    told_loudness: f32,
     part_squares: [f32; HOP_PARTS],
 }
 
@@ -119,6 +121,7 @@ impl Networks {
             range: PitchRange::default(),
             pitch_factor: 1.0,
             heard: vec![0.0; encoder_input].into(),
+            told_loudness: ToldLoudness::new(card.loudest, model.condition.loudness),
             excess: Glide::default(),
             decoder_restraint: Restraint::default(),
             restraint: Restraint::default(),
@@ -200,6 +203,7 @@ impl Middle for Networks {
             equalizer.reset();
         }
         self.formants.reset();
+        self.told_loudness.reset();
         self.excess = Glide::default();
         self.decoder_restraint = Restraint::default();
         self.restraint = Restraint::default();
@@ -209,7 +213,8 @@ impl Middle for Networks {
 
     fn hear(&mut self, hop: &[f32], settings: Settings) -> bool {
         let frame = self.analyzer.push(hop);
-        if let Some(frame) = frame {
+        let told_loudness = frame.map(|frame| self.told_loudness.of(frame.loudness, frame.voiced));
+        if let (Some(frame), Some(told_loudness)) = (frame, told_loudness) {
             if frame.voiced {
                 self.range.add(frame.f0_hz);
             }
@@ -217,6 +222,7 @@ impl Middle for Networks {
                 f0_hz: frame.f0_hz,
                 voiced: frame.voiced,
                 loudness: frame.loudness,
+                told_loudness,
                 part_squares: frame.part_squares,
             };
         }
@@ -224,8 +230,8 @@ impl Middle for Networks {
         if let Some(heard) = heard {
             self.heard.copy_from_slice(heard);
         }
-        if let (true, Some(loudness)) = (self.reads_mel, self.heard.last_mut()) {
-            *loudness = loudness.min(self.bank.card().loudest);
+        if let (true, Some(told), Some(loudness)) = (self.reads_mel, told_loudness, self.heard.last_mut()) {
+            *loudness = told;
         }
         let is_heard = heard.is_some();
         if self.hops < self.look_ahead_hops() {
@@ -251,7 +257,7 @@ impl Middle for Networks {
             trust.hop(&mut self.decoder, self.features.oldest().loudness);
         }
         Some(HopTask {
-            frame: frame_input(&self.features, &self.latents, self.pitch_factor, self.bank.card().loudest),
+            frame: frame_input(&self.features, &self.latents, self.pitch_factor),
             decoder: &mut self.decoder,
             seed: self.settings.seed,
             output: &mut self.sung,
@@ -260,10 +266,11 @@ impl Middle for Networks {
 
     fn sing(&mut self, output: &mut [f32]) {
         output.copy_from_slice(&self.sung);
-        let frame = frame_input(&self.features, &self.latents, self.pitch_factor, self.bank.card().loudest);
+        let frame = frame_input(&self.features, &self.latents, self.pitch_factor);
         let features = self.features.oldest();
         // A loudness is two thirds of the logarithm of an amplitude.
         let excess = (1.5 * (features.loudness - frame.loudness)).exp();
+        let told_squares = features.part_squares.map(|square| square / (excess * excess));
         let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
         let square = mean_square(output);
@@ -278,7 +285,7 @@ impl Middle for Networks {
         }
         if let Some(equalizer) = &mut self.equalizer {
             if self.follows_level {
-                self.decoder_restraint.apply(output, frame.loudness, &features.part_squares);
+                self.decoder_restraint.apply(output, frame.loudness, &told_squares);
             }
             let average = (frame.voiced && !self.timbre.is_empty()).then(|| {
                 mean_frame(&self.timbre, frame.f0_hz, &mut self.average);
@@ -288,7 +295,7 @@ impl Middle for Networks {
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
-            self.restraint.apply(output, frame.loudness, &features.part_squares);
+            self.restraint.apply(output, frame.loudness, &told_squares);
         }
         self.excess.apply(output, excess, output.len());
     }
@@ -299,14 +306,13 @@ fn frame_input<'a>(
     features: &Delay<Features>,
     latents: &'a Delay<Box<[f32]>>,
     pitch_factor: f32,
-    loudest: f32,
 ) -> FrameInput<'a> {
     let features = features.oldest();
     FrameInput {
         latent: latents.oldest(),
         f0_hz: features.f0_hz * pitch_factor,
         voiced: features.voiced,
-        loudness: features.loudness.min(loudest),
+        loudness: features.told_loudness,
     }
 }
 
