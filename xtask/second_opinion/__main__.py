@@ -96,6 +96,8 @@ def takes_of(options):
     """(take, folder of other recordings of its singer or None), all of them."""
     takes = [(take, options.source_references) for take in options.takes]
     if options.strangers:
+        if not options.strangers.is_dir():
+            sys.exit(f"second-opinion: there is no folder {options.strangers}; `cargo xtask corpus --strangers` makes one")
         folders = sorted(folder for folder in part_to_judge_by(options.strangers).iterdir() if folder.is_dir())
         takes += [(clip, folder) for folder in folders for clip in clips_of(folder)[: options.takes_of_each]]
     missing = [str(take) for take, _ in takes if not take.is_file()]

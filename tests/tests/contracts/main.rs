@@ -10,4 +10,5 @@ mod folder;
 mod hostile;
 mod judge;
 mod latency;
+mod loudness;
 mod state;
