@@ -65,7 +65,7 @@ impl Default for Glide {
 
 impl Glide {
     /// Multiplies by a gain that goes in so many samples from the last one to this one.
-    pub fn apply(&mut self, output: &mut [f32], gain: f32, samples: usize) {
+    fn apply(&mut self, output: &mut [f32], gain: f32, samples: usize) {
         if self.gain != 1.0 || gain != 1.0 {
             let step = (gain - self.gain) / samples.max(1) as f32;
             for (index, sample) in output.iter_mut().enumerate() {
@@ -73,6 +73,13 @@ impl Glide {
             }
         }
         self.gain = gain;
+    }
+
+    /// Multiplies by a gain that goes there over all of `output`; down to less than half at once, for a soft note that begins
+    /// after a rest.
+    pub fn turn(&mut self, output: &mut [f32], gain: f32) {
+        let samples = if gain < 0.5 * self.gain { output.len() / FALL_SHARE } else { output.len() };
+        self.apply(output, gain, samples);
     }
 
     /// Keeps the mean square of `output` at `most`: down in `fall` samples, up again over all of `output`.
@@ -93,8 +100,14 @@ pub(super) struct Restraint {
 }
 
 impl Restraint {
-    /// Holds a hop that was asked for at a loudness, while the take's own has these mean squares.
-    pub fn apply(&mut self, output: &mut [f32], asked_loudness: f32, take_squares: &[f32; HOP_PARTS]) {
+    /// Holds a hop that was asked for at a loudness and will be multiplied by a gain, while the take's own has these mean
+    /// squares.
+    pub fn apply(
+        &mut self,
+        output: &mut [f32],
+        (asked_loudness, gain): (f32, f32),
+        take_squares: &[f32; HOP_PARTS],
+    ) {
         let fall = output.len() / FALL_SHARE;
         self.burst.hold(output, BURST_RATIO * square_of(asked_loudness) + LOUD_FLOOR, fall);
         let part_samples = output.len().div_ceil(HOP_PARTS);
@@ -102,7 +115,7 @@ impl Restraint {
         for (part, &take) in output.chunks_mut(part_samples).zip(take_squares) {
             // Above a rest's level the bound opens three times as fast as the take rises, in dB.
             let over = (take / rest).max(1.0);
-            self.rest.hold(part, REST_SHARE * take * over * over, fall);
+            self.rest.hold(part, REST_SHARE * take * over * over / (gain * gain), fall);
         }
     }
 }
@@ -144,7 +157,7 @@ mod tests {
         let (loud, rest) = (1e-2, 1e-8);
         let loudness = crate::signal::loudness::loudness(loud);
         let mut output = buzz();
-        restraint.apply(&mut output, loudness, &[loud, rest, rest, loud]);
+        restraint.apply(&mut output, (loudness, 1.0), &[loud, rest, rest, loud]);
         assert_eq!(output[..PART], buzz()[..PART]);
         let fall = HOP / FALL_SHARE;
         assert!(mean_square(&output[PART + fall..3 * PART]) <= REST_SHARE * rest * 1.001);
@@ -158,10 +171,13 @@ mod tests {
         let mut restraint = Restraint::default();
         let take = 2e-6;
         let asked = crate::signal::loudness::loudness(take);
-        restraint.apply(&mut buzz(), asked, &[take; HOP_PARTS]);
-        let mut output = buzz();
-        restraint.apply(&mut output, asked, &[take; HOP_PARTS]);
-        let sung = mean_square(&output);
-        assert!(sung < 2.0 * take && sung > REST_SHARE * take, "{sung} where the take is {take}");
+        // As it is, and lifted.
+        for (asked, gain) in [(asked, 1.0), (SOFTEST_VOICE, 0.1)] {
+            restraint.apply(&mut buzz(), (asked, gain), &[take; HOP_PARTS]);
+            let mut output = buzz();
+            restraint.apply(&mut output, (asked, gain), &[take; HOP_PARTS]);
+            let sung = gain * gain * mean_square(&output);
+            assert!(sung < 2.0 * take && sung > REST_SHARE * take, "{sung} where the take is {take}");
+        }
     }
 }

@@ -270,7 +270,6 @@ impl Middle for Networks {
         let features = self.features.oldest();
         // A loudness is two thirds of the logarithm of an amplitude.
         let excess = (1.5 * (features.loudness - frame.loudness)).exp();
-        let told_squares = features.part_squares.map(|square| square / (excess * excess));
         let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
         let square = mean_square(output);
@@ -285,7 +284,7 @@ impl Middle for Networks {
         }
         if let Some(equalizer) = &mut self.equalizer {
             if self.follows_level {
-                self.decoder_restraint.apply(output, frame.loudness, &told_squares);
+                self.decoder_restraint.apply(output, (frame.loudness, excess), &features.part_squares);
             }
             let average = (frame.voiced && !self.timbre.is_empty()).then(|| {
                 mean_frame(&self.timbre, frame.f0_hz, &mut self.average);
@@ -295,9 +294,9 @@ impl Middle for Networks {
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
-            self.restraint.apply(output, frame.loudness, &told_squares);
+            self.restraint.apply(output, (frame.loudness, excess), &features.part_squares);
         }
-        self.excess.apply(output, excess, output.len());
+        self.excess.turn(output, excess);
     }
 }
 
