@@ -28,7 +28,7 @@ fn a_soft_take_is_sung_and_not_whispered() {
             assert!(answer.success, "{}", answer.stderr);
             let (_, sung) = read_wav(&output).expect("the command wrote a WAV file");
             let louder_db = level_db(&sung[0]) - level_db(&take);
-            assert!(louder_db.abs() < 3.0, "{singer}, a take {softer_db} dB softer: {louder_db:+.1} dB");
+            assert!(louder_db.abs() < 4.0, "{singer}, a take {softer_db} dB softer: {louder_db:+.1} dB");
         }
     }
 }
