@@ -13,7 +13,7 @@ VOWELS = set("aa ae ah ao aw ax axr ay eh er ey ih iy ow oy uh uw".split())
 PAUSE = re.compile(r"^(pau|#)")
 VOICELESS = re.compile(r"^(p|t|k|s|sh|f|th|hh|ch|pau)$")
 
-FESTIVAL_ENCODING = "iso-8859-15"
+FESTIVAL_ENCODING = "iso-8859-15"  # its voices read bytes; only Finnish lines have letters beyond ASCII
 
 # Prints the phones of a line with their end times, and whether they are vowels.
 FESTIVAL_PROGRAM = """

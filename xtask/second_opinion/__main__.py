@@ -151,7 +151,9 @@ def opinion_of_take(take, english):
 
 def opinion(job):
     options, take, source, singer, singers = job
-    sung = options.out / f"{take.stem}_as_{singer}.wav"
+    # Takes of two singers may have one name.
+    sung = options.out / take.parent.name / f"{take.stem}_as_{singer}.wav"
+    sung.parent.mkdir(parents=True, exist_ok=True)
     command = [options.falsetto, "convert", take, "--singer", singer, "--transpose", options.transpose, "-o", sung]
     falsetto(command + (["--voice", options.voice] if options.voice else []))
     before, scores_before, phones_before = opinion_of_take(take, options.english)
@@ -159,7 +161,7 @@ def opinion(job):
 
     embedding = speaker.embedding(after)
     nearness = {name: float(embedding @ reference(options.references / name)) for name in singers}
-    found = {"take": take.stem, "singer": singer}
+    found = {"take": f"{take.parent.name}/{take.stem}", "singer": singer}
     found["rank"] = 1 + sum(value > nearness[singer] for value in nearness.values())
     found["wins"] = nearness[singer] > float(embedding @ source_of(source, take))
     start = float(embedding_of(take) @ reference(options.references / singer))

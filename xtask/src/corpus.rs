@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Minutes of each singer to judge by, of other songs again.
     #[arg(long, default_value_t = 3.0)]
     test_minutes: f64,
-    /// Share of each singer's minutes in a register far beyond the natural one, 0 to 1; strangers stay in theirs.
+    /// Share of each singer's minutes in a register far beyond the natural one, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     wide: f64,
     /// Singers, separated by commas [default: all].
@@ -54,7 +54,7 @@ pub struct Arguments {
     singers: Option<String>,
     /// Nine singers instead that no bank is trained on, for licences that may ask something of a model: takes of strangers,
     /// to judge by, in `test` alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["minutes", "validation_minutes", "wide"])]
     strangers: bool,
     /// Another seed gives other melodies and words.
     #[arg(long, default_value_t = 1)]

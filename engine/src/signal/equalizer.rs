@@ -20,8 +20,8 @@ const TIMBRE_FROM_HZ: f32 = 150.0;
 const MOST_MISSING: f32 = 20.0;
 
 /// Two filters of least phase, one after the other, that lead what is heard to a spectrum that is expected, both as log-mel
-/// frames of the [`MelBank`](super::mel::MelBank): the second leads what the first one gives to the same frame. They keep the level and
-/// delay nothing.
+/// frames of the [`MelBank`](super::mel::MelBank): the second leads what the first one gives to the same frame. They keep
+/// the level and delay nothing.
 ///
 /// What is expected may be wrong in the same way for a whole take, where the take's singer is unlike all that the networks
 /// know. So the equalizer also knows what the voice sounds like on average at each F0, and what it finds missing from that
@@ -154,17 +154,23 @@ mod tests {
         sound.iter().map(|x| x * x).sum()
     }
 
-    /// White noise led to a broad peak of 9 dB: the mean frame gets it, the level stays.
-    #[test]
-    fn what_is_heard_comes_to_be_what_is_expected_at_its_own_level() {
+    /// White noise, and what comes of it where a peak is expected that adds so much to each band.
+    fn led_to(peak: impl Fn(usize) -> f32) -> (Vec<f32>, Vec<f32>) {
         let input = noise(HOP * 400);
-        let flat = mean_frame(&input);
-        let peak = |band: usize| 2.0 * (-((band as f32 - 15.0) / 6.0).powi(2)).exp();
-        let expected: Vec<f32> = (0..BANDS).map(|band| flat[band] + peak(band)).collect();
+        let expected: Vec<f32> =
+            mean_frame(&input).iter().enumerate().map(|(band, flat)| flat + peak(band)).collect();
         let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0, 0.0);
         let mut output = input.clone();
         output.chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &expected, None));
-        let found = mean_frame(&output[HOP * 20..]);
+        (input, output)
+    }
+
+    /// A broad peak of 9 dB: the mean frame gets it, the level stays.
+    #[test]
+    fn what_is_heard_comes_to_be_what_is_expected_at_its_own_level() {
+        let peak = |band: usize| 2.0 * (-((band as f32 - 15.0) / 6.0).powi(2)).exp();
+        let (input, output) = led_to(peak);
+        let (flat, found) = (mean_frame(&input), mean_frame(&output[HOP * 20..]));
         let mean: f32 = (0..BANDS).map(peak).sum::<f32>() / BANDS as f32;
         for band in 2..BANDS - 2 {
             let (got, wanted) = (found[band] - flat[band], peak(band) - mean);
@@ -177,14 +183,8 @@ mod tests {
     /// A peak a few bands wide, less than a filter smooths: one alone comes to 1.3 of 2.
     #[test]
     fn what_one_filter_smooths_away_the_second_finds() {
-        let input = noise(HOP * 400);
-        let flat = mean_frame(&input);
-        let peak = |band: usize| 2.0 * (-((band as f32 - 15.0) / 1.5).powi(2)).exp();
-        let expected: Vec<f32> = (0..BANDS).map(|band| flat[band] + peak(band)).collect();
-        let mut output = input.clone();
-        let mut equalizer = Equalizer::new(RATE_HZ, HOP, BANDS, 1.0, 0.0);
-        output.chunks_mut(HOP).for_each(|hop| equalizer.process(hop, &expected, None));
-        let found = mean_frame(&output[HOP * 20..]);
+        let (input, output) = led_to(|band| 2.0 * (-((band as f32 - 15.0) / 1.5).powi(2)).exp());
+        let (flat, found) = (mean_frame(&input), mean_frame(&output[HOP * 20..]));
         let change = |band: usize| found[band] - flat[band];
         // At one level: that of a band far from the peak.
         let got = change(15) - change(30);

@@ -75,8 +75,8 @@ impl Glide {
         self.gain = gain;
     }
 
-    /// Multiplies by a gain that goes there over all of `output`; down to less than half at once, for a soft note that begins
-    /// after a rest.
+    /// Multiplies by a gain that is reached at the end of `output`, or soon where it falls by more than half: what was lifted
+    /// after a rest would else begin loud.
     pub fn turn(&mut self, output: &mut [f32], gain: f32) {
         let samples = if gain < 0.5 * self.gain { output.len() / FALL_SHARE } else { output.len() };
         self.apply(output, gain, samples);
@@ -105,7 +105,8 @@ impl Restraint {
     pub fn apply(
         &mut self,
         output: &mut [f32],
-        (asked_loudness, gain): (f32, f32),
+        asked_loudness: f32,
+        gain: f32,
         take_squares: &[f32; HOP_PARTS],
     ) {
         let fall = output.len() / FALL_SHARE;
@@ -150,6 +151,23 @@ mod tests {
         assert_eq!([untold.of(-1.5, true), untold.of(0.9, true)], [-1.5, 0.5]);
     }
 
+    #[test]
+    fn a_gain_falls_soon_and_else_glides() {
+        let mut glide = Glide::default();
+        let mut turned = |gain: f32| {
+            let mut output = [1.0; HOP];
+            glide.turn(&mut output, gain);
+            output
+        };
+        let fallen = turned(0.1);
+        assert!(fallen[HOP / FALL_SHARE..].iter().all(|x| (x - 0.1).abs() < 1e-6), "{fallen:?}");
+        for gain in [0.06, 1.0] {
+            let from = turned(0.1)[HOP - 1];
+            let glided = turned(gain);
+            assert!((glided[HOP / 2 - 1] - (from + gain) / 2.0).abs() < 1e-3, "to {gain}: {glided:?}");
+        }
+    }
+
     /// A take that falls silent for half a hop: the rest is held 3 dB under the take there, and nothing is held elsewhere.
     #[test]
     fn a_rest_within_a_hop_is_held_under_the_take() {
@@ -157,7 +175,7 @@ mod tests {
         let (loud, rest) = (1e-2, 1e-8);
         let loudness = crate::signal::loudness::loudness(loud);
         let mut output = buzz();
-        restraint.apply(&mut output, (loudness, 1.0), &[loud, rest, rest, loud]);
+        restraint.apply(&mut output, loudness, 1.0, &[loud, rest, rest, loud]);
         assert_eq!(output[..PART], buzz()[..PART]);
         let fall = HOP / FALL_SHARE;
         assert!(mean_square(&output[PART + fall..3 * PART]) <= REST_SHARE * rest * 1.001);
@@ -173,9 +191,9 @@ mod tests {
         let asked = crate::signal::loudness::loudness(take);
         // As it is, and lifted.
         for (asked, gain) in [(asked, 1.0), (SOFTEST_VOICE, 0.1)] {
-            restraint.apply(&mut buzz(), (asked, gain), &[take; HOP_PARTS]);
+            restraint.apply(&mut buzz(), asked, gain, &[take; HOP_PARTS]);
             let mut output = buzz();
-            restraint.apply(&mut output, (asked, gain), &[take; HOP_PARTS]);
+            restraint.apply(&mut output, asked, gain, &[take; HOP_PARTS]);
             let sung = gain * gain * mean_square(&output);
             assert!(sung < 2.0 * take && sung > REST_SHARE * take, "{sung} where the take is {take}");
         }

@@ -284,7 +284,7 @@ impl Middle for Networks {
         }
         if let Some(equalizer) = &mut self.equalizer {
             if self.follows_level {
-                self.decoder_restraint.apply(output, (frame.loudness, excess), &features.part_squares);
+                self.decoder_restraint.apply(output, frame.loudness, excess, &features.part_squares);
             }
             let average = (frame.voiced && !self.timbre.is_empty()).then(|| {
                 mean_frame(&self.timbre, frame.f0_hz, &mut self.average);
@@ -294,7 +294,7 @@ impl Middle for Networks {
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
         if self.follows_level {
-            self.restraint.apply(output, (frame.loudness, excess), &features.part_squares);
+            self.restraint.apply(output, frame.loudness, excess, &features.part_squares);
         }
         self.excess.turn(output, excess);
     }
