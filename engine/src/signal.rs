@@ -7,6 +7,8 @@
 //! equalizer  leads what is sung to the spectrum that it should have
 //! gliding_filter  a filter whose response changes from hop to hop, the equalizer's and the formants'
 //! low_cut    takes out what lies below the fundamental
+//! high_cut   takes out what lies just below half of the rate
+//! butterworth  the filter of both
 //! loudness   one number a hop, and the level it stands for
 //! mel        level-free log-mel frames and the running mean that makes them free of the channel
 //! f0         the fundamental of a singing voice, and whether there is one
@@ -22,12 +24,14 @@
 //! Nothing here allocates after construction, and no result depends on how a stream is cut into pieces.
 
 pub mod analysis;
+mod butterworth;
 pub mod comb;
 pub mod emphasis;
 pub mod equalizer;
 pub mod f0;
 pub mod f0_map;
 mod gliding_filter;
+pub mod high_cut;
 pub mod loudness;
 pub mod low_cut;
 pub mod mel;

@@ -3,41 +3,22 @@
 
 use std::f32::consts::PI;
 
+use super::butterworth::Butterworth;
+
 /// Corner over F0: at F0 the filter takes 0.07 dB, an octave below it 7 dB, two octaves 30 dB.
 const CORNER_OVER_F0: f32 = 0.6;
 /// Highest corner of an unvoiced hop, in Hz: consonants may reach lower than the vowels around them.
 const UNVOICED_CORNER_HZ: f32 = 80.0;
 /// Lowest corner, in Hz.
 const LOWEST_CORNER_HZ: f32 = 30.0;
-/// Damping `1 / Q` of the two sections of a Butterworth filter of order four: `2 sin(pi/8)` and `2 sin(3 pi/8)`.
-const DAMPINGS: [f32; 2] = [0.765_366_9, 1.847_759_1];
 
 /// A high-pass of order four whose corner follows F0, gliding over a hop. It delays nothing.
-///
-/// Two state-variable sections in the trapezoidal form, which stays stable and free of clicks while its corner moves
-/// (Zavalishin, "The Art of VA Filter Design", 2012, section 4).
 #[derive(Clone, Debug)]
 pub struct LowCut {
     sample_rate_hz: f32,
     /// `tan(pi corner / rate)` at the end of the last hop.
     warped: f32,
-    sections: [Section; 2],
-}
-
-#[derive(Clone, Debug, Default)]
-struct Section {
-    states: [f32; 2],
-}
-
-impl Section {
-    fn high_pass(&mut self, input: f32, warped: f32, damping: f32) -> f32 {
-        let [first, second] = self.states;
-        let high = (input - (warped + damping) * first - second) / (1.0 + warped * (warped + damping));
-        let band = warped * high + first;
-        let low = warped * band + second;
-        self.states = [warped * high + band, warped * band + low];
-        high
-    }
+    filter: Butterworth,
 }
 
 impl LowCut {
@@ -45,13 +26,13 @@ impl LowCut {
     pub fn new(sample_rate_hz: u32) -> Self {
         let sample_rate_hz = sample_rate_hz as f32;
         let warped = warp(LOWEST_CORNER_HZ, sample_rate_hz);
-        Self { sample_rate_hz, warped, sections: Default::default() }
+        Self { sample_rate_hz, warped, filter: Butterworth::default() }
     }
 
     /// Back to the start of a stream.
     pub fn reset(&mut self) {
         self.warped = warp(LOWEST_CORNER_HZ, self.sample_rate_hz);
-        self.sections = Default::default();
+        self.filter = Butterworth::default();
     }
 
     /// Filters a hop in place that sings at `f0_hz`; while unvoiced `f0_hz` is the last one that was sung.
@@ -61,9 +42,7 @@ impl LowCut {
         let step = (warp(corner, self.sample_rate_hz) - self.warped) / hop.len() as f32;
         for sample in hop {
             self.warped += step;
-            for (section, damping) in self.sections.iter_mut().zip(DAMPINGS) {
-                *sample = section.high_pass(*sample, self.warped, damping);
-            }
+            *sample = self.filter.high_pass(*sample, self.warped);
         }
     }
 }

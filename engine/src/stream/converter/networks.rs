@@ -12,6 +12,7 @@ use crate::signal::analysis::{Analyzer, HOP_PARTS};
 use crate::signal::comb::Comb;
 use crate::signal::emphasis::DeEmphasis;
 use crate::signal::equalizer::Equalizer;
+use crate::signal::high_cut::HighCut;
 use crate::signal::loudness::mean_square;
 use crate::signal::low_cut::LowCut;
 use crate::signal::range::PitchRange;
@@ -33,6 +34,7 @@ pub(super) struct Networks {
     de_emphasis: DeEmphasis,
     /// None where the decoder is not told F0, so that nobody knows what it sings at.
     low_cut: Option<LowCut>,
+    high_cut: HighCut,
     comb: Option<Comb>,
     equalizer: Option<Equalizer>,
     /// What the singer sounds like on average, in all registers and at the due hop's F0; empty where nobody asks.
@@ -107,6 +109,7 @@ impl Networks {
             sung: vec![0.0; model.hop_samples].into(),
             de_emphasis: DeEmphasis::new(model.pre_emphasis),
             low_cut: model.condition.f0.then(|| LowCut::new(model.sample_rate_hz)),
+            high_cut: HighCut::default(),
             comb: (model.condition.f0 && comb > 0.0)
                 .then(|| Comb::new(model.sample_rate_hz, model.hop_samples, comb)),
             equalizer: (bands > 0 && (lead > 0.0 || averages > 0))
@@ -196,6 +199,7 @@ impl Middle for Networks {
         if let Some(low_cut) = &mut self.low_cut {
             low_cut.reset();
         }
+        self.high_cut.reset();
         if let Some(comb) = &mut self.comb {
             comb.reset();
         }
@@ -293,6 +297,7 @@ impl Middle for Networks {
             equalizer.process(output, self.decoder.spectrum(), average);
         }
         self.formants.process(output, frame.f0_hz, frame.voiced, self.settings.formant_semitones);
+        self.high_cut.process(output);
         if self.follows_level {
             self.restraint.apply(output, frame.loudness, excess, &features.part_squares);
         }
