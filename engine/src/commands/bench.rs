@@ -11,6 +11,11 @@ use falsetto_engine::decode::{
     multiply_adds_per_second,
 };
 use falsetto_engine::signal::analysis::Analyzer;
+use falsetto_engine::signal::comb::Comb;
+use falsetto_engine::signal::emphasis::DeEmphasis;
+use falsetto_engine::signal::equalizer::Equalizer;
+use falsetto_engine::signal::high_cut::HighCut;
+use falsetto_engine::signal::low_cut::LowCut;
 use falsetto_engine::signal::resample::Resampler;
 use falsetto_engine::stream::{Converter, EncodeTask, Encoder, Settings, encode_hops};
 use falsetto_engine::voice::{Arithmetic, EncoderConfig, ModelConfig, Sampling, VoiceBank};
@@ -71,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     let ceilings = measure_ceilings();
     let decoders: Vec<Value> = measure_decoders(&bank, &ceilings, time)?;
-    let chain = measure_chain(&bank, time);
+    let chain = measure_chain(&bank, time)?;
     let together = measure_together(&bank, time);
     let live = measure_live(&bank, time)?;
     if let Some(path) = &arguments.json {
@@ -278,8 +283,9 @@ fn take(rate_hz: u32, seconds: f64) -> Vec<f32> {
         .collect()
 }
 
-/// Microseconds that each stage of the bank's chain takes for one hop, at the host's rate of 48 kHz.
-fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
+/// Microseconds that each stage of the bank's chain takes for one hop, at the host's rate of 48 kHz, and that a [`Converter`]
+/// takes for the same hops, which does all of that and more.
+fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Result<Value, String> {
     let card = bank.card();
     let model = &card.model;
     let hop_us = 1e6 * model.hop_samples as f64 / f64::from(model.sample_rate_hz);
@@ -295,15 +301,26 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
     let take = take(HOST_RATE_HZ, 4.0);
     let (mut resampled, mut output) = (Vec::new(), Vec::new());
     let mut hop = vec![0.0; model.hop_samples];
-    let mut times: [Vec<f64>; 5] = Default::default();
-    let names =
-        ["resample to the model's rate", "analysis", "encoder", "decoder", "resample to the host's rate"];
+    let mut filters = Filters::of(bank);
+    let mut times: [Vec<f64>; 6] = Default::default();
+    let mut converter =
+        Converter::new(bank, HOST_RATE_HZ, Settings::FIRST_SINGER).map_err(|e| e.to_string())?;
+    let mut converted = vec![0.0; host_hop];
+    let mut whole_times = Vec::new();
+    let names = [
+        "resample to the model's rate",
+        "analysis",
+        "encoder",
+        "decoder",
+        "filters",
+        "resample to the host's rate",
+    ];
     let begun = Instant::now();
     for block in take.chunks_exact(host_hop).cycle() {
         if begun.elapsed() > time && !times[0].is_empty() {
             break;
         }
-        let mut marks = [begun; 6];
+        let mut marks = [begun; 7];
         marks[0] = Instant::now();
         down.push_into(block, &mut resampled);
         if resampled.len() < hop.len() {
@@ -321,24 +338,63 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Value {
         let input = FrameInput { latent, f0_hz: frame.f0_hz, voiced: frame.voiced, loudness: frame.loudness };
         decoder.decode_hop(&input, 1, &mut hop);
         marks[4] = Instant::now();
+        filters.process(&mut hop, &input, decoder.spectrum());
+        marks[5] = Instant::now();
         output.clear();
         up.push_into(&hop, &mut output);
-        marks[5] = Instant::now();
+        marks[6] = Instant::now();
         for (times, marks) in times.iter_mut().zip(marks.windows(2)) {
             times.push((marks[1] - marks[0]).as_secs_f64() * 1e6);
         }
+        let started = Instant::now();
+        converter.process(block, &mut converted);
+        whole_times.push(started.elapsed().as_secs_f64() * 1e6);
     }
     say!("chain of bank {}, median microseconds a hop of {:.0} ms", card.name, hop_us / 1e3);
     let mut chain = serde_json::Map::new();
-    let mut total = 0.0;
     for (name, times) in names.into_iter().zip(times) {
         let (_, median) = least_and_median(times);
-        total += median;
         say!("  {median:>9.1}  {name}");
         chain.insert(name.into(), json!(median));
     }
-    say!("  {total:>9.1}  in all, {:.1} % of real time on one core", 100.0 * total / hop_us);
-    Value::Object(chain)
+    let (_, whole) = least_and_median(whole_times);
+    say!("  {whole:>9.1}  in all, {:.1} % of real time on one core", 100.0 * whole / hop_us);
+    chain.insert("in all".into(), json!(whole));
+    Ok(Value::Object(chain))
+}
+
+/// What a [`Converter`] does to what the decoder sang, at the model's rate.
+struct Filters {
+    de_emphasis: DeEmphasis,
+    low_cut: LowCut,
+    comb: Comb,
+    equalizer: Option<Equalizer>,
+    high_cut: HighCut,
+}
+
+impl Filters {
+    fn of(bank: &VoiceBank) -> Self {
+        let (model, sampling) = (&bank.card().model, bank.card().sampling);
+        let (rate_hz, hop_samples, bands) = (model.sample_rate_hz, model.hop_samples, model.spectrum_bands());
+        Self {
+            de_emphasis: DeEmphasis::new(model.pre_emphasis),
+            low_cut: LowCut::new(rate_hz),
+            comb: Comb::new(rate_hz, hop_samples, sampling.comb),
+            equalizer: (bands > 0)
+                .then(|| Equalizer::new(rate_hz, hop_samples, bands, sampling.spectrum, sampling.timbre)),
+            high_cut: HighCut::default(),
+        }
+    }
+
+    fn process(&mut self, hop: &mut [f32], frame: &FrameInput, expected: &[f32]) {
+        self.de_emphasis.process(hop);
+        self.low_cut.process(hop, frame.f0_hz, frame.voiced);
+        self.comb.process(hop, frame.f0_hz, frame.voiced);
+        if let Some(equalizer) = &mut self.equalizer {
+            equalizer.process(hop, expected, None);
+        }
+        self.high_cut.process(hop);
+    }
 }
 
 /// Microseconds that the networks take for one hop of each of several streams that are sung together.
