@@ -8,6 +8,7 @@
 //! split            which clips are trained on, and which training is watched by
 //! corpus           files -> clips with their frame features
 //! jitter           a small shift in pitch of a piece of sound
+//! psola            the same phrase at another pitch, in the same voice
 //! batch            segments drawn from clips, augmented, as the graph takes them; a function of (seed, step) alone
 //! backtranslation  phase II: clips sung by blends of two singers, for the encoder to hear
 //! shapes           spectral shapes of frames drawn from clips, as a graph of envelopes takes them
@@ -52,6 +53,7 @@ mod objective;
 mod optimizer;
 mod past;
 mod phrases;
+mod psola;
 mod ranks;
 mod recipe;
 mod score;

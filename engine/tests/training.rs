@@ -419,6 +419,38 @@ fn what_cannot_be_trained_on_is_said() {
     assert!(singers[0].median_f0_hz > 140.0, "{singers:?}");
 }
 
+/// They are other segments to learn from, but what a bank says of its singers is of the recordings.
+#[test]
+fn clips_at_other_pitches_are_trained_on_and_say_nothing_of_the_singers() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let with = |semitones: &str| {
+        recipe(folder.path(), |text| {
+            let text = text.replace("steps = 150", "steps = 5");
+            text.replace("[augment]", &format!("[augment]\npitch_semitones = {semitones}"))
+        })
+    };
+    let [plain, more] = ["[]", "[-3.0, 5.0]"].map(|semitones| load(folder.path(), &with(semitones)));
+    assert_eq!(plain.median_f0_hz, more.median_f0_hz);
+    assert_eq!(plain.minutes, more.minutes);
+    let out = |name: &str| folder.path().join(name);
+    let (summary, bits) = train(&with("[-3.0, 5.0]"), &more, &out("more"), u64::MAX);
+    let (plain_summary, plain_bits) = train(&with("[]"), &plain, &out("plain"), u64::MAX);
+    assert!(summary.finished && bits.iter().all(|bits| bits.is_finite()));
+    assert_ne!(bits, plain_bits);
+    let timbre =
+        |summary: &Summary| VoiceBank::load(&summary.bank).unwrap().tensor("singers.timbre").to_vec();
+    assert_eq!(timbre(&summary), timbre(&plain_summary));
+
+    let path = folder.path().join("farther.toml");
+    for semitones in ["[0.0]", "[13.0]", "[nan]"] {
+        let pitches = format!("[augment]\npitch_semitones = {semitones}");
+        std::fs::write(&path, RECIPE.replace("[augment]", &pitches)).unwrap();
+        let error = Recipe::load(&path).unwrap_err().to_string();
+        assert!(error.contains("pitch_semitones must be"), "{error}");
+    }
+}
+
 /// Where there is nobody to take over a phrase, what is for strangers has nothing to say.
 #[test]
 fn one_singer_alone_can_be_trained() {

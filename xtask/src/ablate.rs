@@ -56,7 +56,7 @@ const fn sings(name: &'static str, settings: &'static [&'static str]) -> Run {
 /// The recipe as it is.
 const WHOLE: &str = "whole";
 
-const RUNS: [Run; 22] = [
+const RUNS: [Run; 23] = [
     learns(WHOLE, &[]),
     learns(
         "no-f0",
@@ -89,6 +89,7 @@ const RUNS: [Run; 22] = [
     learns("pitch-confusion", &["training.pitch_confusion=0.1"]),
     learns("no-critic", &["training.spectrum.critic="]),
     learns("no-views", &["augment.views=0"]),
+    learns("other-pitches", &["augment.pitch_semitones=[-6.0, -3.0, 3.0, 6.0]"]),
     learns(
         "no-spectrum",
         &[

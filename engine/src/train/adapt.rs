@@ -114,6 +114,7 @@ pub fn recipe(bank: &VoiceBank, steps: u64) -> Recipe {
             reverse: 0.0,
             invert: 0.0,
             pitch_jitter_semitones: 0.0,
+            pitch_semitones: Vec::new(),
             code_noise: 3,
             lapses_per_second: 8.0,
             rough_lapses_per_second: 2.0,

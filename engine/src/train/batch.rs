@@ -193,12 +193,16 @@ impl<'a> Batcher<'a> {
             .collect()
     }
 
-    /// A clip of the singer, perhaps played backwards, and one of its views.
+    /// A clip of the singer, perhaps played backwards or at another pitch, and one of its views.
     fn plain_source(&self, singer: usize, random: &mut Generator) -> (&'a Clip, &'a [f32]) {
         let clip = self.corpus.draw_training_clip(singer, self.recipe.training.segment_frames, random);
         let clip = match &clip.reversed {
             Some(reversed) if random.chance(self.recipe.augment.reverse) => reversed,
             _ => clip,
+        };
+        let clip = match clip.repitched.len() {
+            0 => clip,
+            others => random.below(1 + others).checked_sub(1).map_or(clip, |other| &clip.repitched[other]),
         };
         (clip, clip.heard(random.below(clip.views.len().max(1))))
     }

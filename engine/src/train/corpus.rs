@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::cost::cpu_time;
 use super::layout::Layout;
 use super::phrases::phrases;
+use super::psola::sung_higher;
 use super::recipe::{AugmentConfig, Recipe};
 use super::split::{Part, Place, Use, split};
 use super::timbre::MeanFrames;
@@ -81,6 +82,8 @@ pub(crate) struct Clip {
     pub(crate) shapes: OnceLock<Vec<f32>>,
     /// The same clip played backwards, if the recipe asks for it.
     pub(crate) reversed: Option<Box<Clip>>,
+    /// The same clip at each of the recipe's other pitches.
+    pub(crate) repitched: Vec<Clip>,
 }
 
 impl Clip {
@@ -322,6 +325,7 @@ struct Draft {
     /// Level-free log-mel frames `[frames][mels]` of each view; the clip itself first.
     raw_views: Vec<Vec<f32>>,
     reversed: Option<Box<Draft>>,
+    repitched: Vec<Draft>,
 }
 
 impl Draft {
@@ -356,9 +360,11 @@ impl Draft {
             let seed = seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let reversed = (recipe.augment.reverse > 0.0).then(|| {
                 let backwards = waveform.iter().rev().copied().collect();
-                Box::new(Self::analyse(backwards, singer, model, &recipe.augment, seed ^ 1, None))
+                Box::new(Self::analyse(backwards, singer, model, &recipe.augment, seed ^ 1))
             });
-            Self::analyse(waveform, singer, model, &recipe.augment, seed, reversed)
+            let draft = Self::analyse(waveform, singer, model, &recipe.augment, seed);
+            let repitched = draft.at_other_pitches(recipe, seed);
+            Self { reversed, repitched, ..draft }
         });
         Ok(DraftFile { drafts: drafts.collect(), silent_seconds, short_seconds })
     }
@@ -369,7 +375,6 @@ impl Draft {
         model: &ModelConfig,
         augment: &AugmentConfig,
         seed: u64,
-        reversed: Option<Box<Draft>>,
     ) -> Self {
         let hop = model.hop_samples;
         let hops = waveform.len() / hop;
@@ -397,7 +402,21 @@ impl Draft {
                 raw_views.push(altered_view(&waveform, model, mels, augment, &mut random));
             }
         }
-        Self { singer, waveform, frames, raw_views, reversed }
+        Self { singer, waveform, frames, raw_views, reversed: None, repitched: Vec::new() }
+    }
+
+    /// The same phrase at each of the recipe's other pitches, heard anew.
+    fn at_other_pitches(&self, recipe: &Recipe, seed: u64) -> Vec<Self> {
+        let (model, augment) = (&recipe.model, &recipe.augment);
+        let hops: Vec<_> = self.frames.iter().map(|frame| (frame.f0_hz, frame.voiced)).collect();
+        let shifts = augment.pitch_semitones.iter().zip(2u64..);
+        shifts
+            .map(|(semitones, stream)| {
+                let ratio = (semitones / 12.0).exp2();
+                let sung = sung_higher(&self.waveform, &hops, model.sample_rate_hz, model.hop_samples, ratio);
+                Self::analyse(sung, self.singer, model, augment, seed ^ stream)
+            })
+            .collect()
     }
 
     fn finish(self, recipe: &Recipe, mel_mean: &[f32]) -> Clip {
@@ -423,6 +442,7 @@ impl Draft {
             spectrum,
             shapes: OnceLock::new(),
             reversed: self.reversed.map(|draft| Box::new(draft.finish(recipe, mel_mean))),
+            repitched: self.repitched.into_iter().map(|draft| draft.finish(recipe, mel_mean)).collect(),
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::voice::{
     tensor_specs,
 };
 
+/// Most other pitches of a clip: each takes as much memory as the clip.
+const MOST_PITCHES: usize = 8;
+
 /// A training recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -215,6 +218,11 @@ pub struct AugmentConfig {
     /// semitones up or down (Mor et al., "A Universal Music Translation Network", 2018, section 3.2).
     #[serde(default)]
     pub pitch_jitter_semitones: f32,
+    /// Each training clip is also sung so many semitones higher (or lower, below 0), in the same voice, by overlap-add of its
+    /// periods; a segment is cut from each of them as often as from the clip itself. For singers who were recorded in a
+    /// narrow range. Each value takes the memory and the reading time of the corpus once more.
+    #[serde(default)]
+    pub pitch_semitones: Vec<f32>,
     /// Largest change of the decoder's past codes, uniform in both directions, where a segment's own limit is drawn from
     /// 0 up to this: it meets its own errors when it sings.
     pub code_noise: i32,
@@ -393,6 +401,14 @@ impl Recipe {
             matches!(model.encoder, EncoderConfig::Dilated { .. } | EncoderConfig::Strided { .. });
         if !(0.0..=12.0).contains(&jitter) || (jitter > 0.0 && !reads_wave) {
             return refuse("augment.pitch_jitter_semitones must be 0 to 12 and needs a waveform encoder");
+        }
+        let shifts = &self.augment.pitch_semitones;
+        if shifts.len() > MOST_PITCHES
+            || shifts.iter().any(|shift| *shift == 0.0 || !(-12.0..=12.0).contains(shift))
+        {
+            return refuse(&format!(
+                "augment.pitch_semitones must be up to {MOST_PITCHES} values of -12 to 12, none of them 0"
+            ));
         }
         Ok(())
     }

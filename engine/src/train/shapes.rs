@@ -212,6 +212,7 @@ mod tests {
             spectrum: Vec::new(),
             shapes: OnceLock::new(),
             reversed: None,
+            repitched: Vec::new(),
         }
     }
 
