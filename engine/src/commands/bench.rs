@@ -11,11 +11,6 @@ use falsetto_engine::decode::{
     multiply_adds_per_second,
 };
 use falsetto_engine::signal::analysis::Analyzer;
-use falsetto_engine::signal::comb::Comb;
-use falsetto_engine::signal::emphasis::DeEmphasis;
-use falsetto_engine::signal::equalizer::Equalizer;
-use falsetto_engine::signal::high_cut::HighCut;
-use falsetto_engine::signal::low_cut::LowCut;
 use falsetto_engine::signal::resample::Resampler;
 use falsetto_engine::stream::{Converter, EncodeTask, Encoder, Settings, encode_hops};
 use falsetto_engine::voice::{Arithmetic, EncoderConfig, ModelConfig, Sampling, VoiceBank};
@@ -284,7 +279,7 @@ fn take(rate_hz: u32, seconds: f64) -> Vec<f32> {
 }
 
 /// Microseconds that each stage of the bank's chain takes for one hop, at the host's rate of 48 kHz, and that a [`Converter`]
-/// takes for the same hops, which does all of that and more.
+/// takes for the same hops, which does all of that, and filters what was sung, adds air and limits it.
 fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Result<Value, String> {
     let card = bank.card();
     let model = &card.model;
@@ -301,26 +296,19 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Result<Value, String>
     let take = take(HOST_RATE_HZ, 4.0);
     let (mut resampled, mut output) = (Vec::new(), Vec::new());
     let mut hop = vec![0.0; model.hop_samples];
-    let mut filters = Filters::of(bank);
-    let mut times: [Vec<f64>; 6] = Default::default();
+    let mut times: [Vec<f64>; 5] = Default::default();
     let mut converter =
         Converter::new(bank, HOST_RATE_HZ, Settings::FIRST_SINGER).map_err(|e| e.to_string())?;
     let mut converted = vec![0.0; host_hop];
     let mut whole_times = Vec::new();
-    let names = [
-        "resample to the model's rate",
-        "analysis",
-        "encoder",
-        "decoder",
-        "filters",
-        "resample to the host's rate",
-    ];
+    let names =
+        ["resample to the model's rate", "analysis", "encoder", "decoder", "resample to the host's rate"];
     let begun = Instant::now();
     for block in take.chunks_exact(host_hop).cycle() {
         if begun.elapsed() > time && !times[0].is_empty() {
             break;
         }
-        let mut marks = [begun; 7];
+        let mut marks = [begun; 6];
         marks[0] = Instant::now();
         down.push_into(block, &mut resampled);
         if resampled.len() < hop.len() {
@@ -338,11 +326,9 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Result<Value, String>
         let input = FrameInput { latent, f0_hz: frame.f0_hz, voiced: frame.voiced, loudness: frame.loudness };
         decoder.decode_hop(&input, 1, &mut hop);
         marks[4] = Instant::now();
-        filters.process(&mut hop, &input, decoder.spectrum());
-        marks[5] = Instant::now();
         output.clear();
         up.push_into(&hop, &mut output);
-        marks[6] = Instant::now();
+        marks[5] = Instant::now();
         for (times, marks) in times.iter_mut().zip(marks.windows(2)) {
             times.push((marks[1] - marks[0]).as_secs_f64() * 1e6);
         }
@@ -358,43 +344,12 @@ fn measure_chain(bank: &Arc<VoiceBank>, time: Duration) -> Result<Value, String>
         chain.insert(name.into(), json!(median));
     }
     let (_, whole) = least_and_median(whole_times);
-    say!("  {whole:>9.1}  in all, {:.1} % of real time on one core", 100.0 * whole / hop_us);
+    say!(
+        "  {whole:>9.1}  in all, with filters and air, {:.1} % of real time on one core",
+        100.0 * whole / hop_us
+    );
     chain.insert("in all".into(), json!(whole));
     Ok(Value::Object(chain))
-}
-
-/// What a [`Converter`] does to what the decoder sang, at the model's rate.
-struct Filters {
-    de_emphasis: DeEmphasis,
-    low_cut: LowCut,
-    comb: Comb,
-    equalizer: Option<Equalizer>,
-    high_cut: HighCut,
-}
-
-impl Filters {
-    fn of(bank: &VoiceBank) -> Self {
-        let (model, sampling) = (&bank.card().model, bank.card().sampling);
-        let (rate_hz, hop_samples, bands) = (model.sample_rate_hz, model.hop_samples, model.spectrum_bands());
-        Self {
-            de_emphasis: DeEmphasis::new(model.pre_emphasis),
-            low_cut: LowCut::new(rate_hz),
-            comb: Comb::new(rate_hz, hop_samples, sampling.comb),
-            equalizer: (bands > 0)
-                .then(|| Equalizer::new(rate_hz, hop_samples, bands, sampling.spectrum, sampling.timbre)),
-            high_cut: HighCut::default(),
-        }
-    }
-
-    fn process(&mut self, hop: &mut [f32], frame: &FrameInput, expected: &[f32]) {
-        self.de_emphasis.process(hop);
-        self.low_cut.process(hop, frame.f0_hz, frame.voiced);
-        self.comb.process(hop, frame.f0_hz, frame.voiced);
-        if let Some(equalizer) = &mut self.equalizer {
-            equalizer.process(hop, expected, None);
-        }
-        self.high_cut.process(hop);
-    }
 }
 
 /// Microseconds that the networks take for one hop of each of several streams that are sung together.

@@ -129,7 +129,7 @@ fn believable(difference: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::decode::uniform;
-    use crate::signal::mel::MelBank;
+    use crate::signal::mel;
 
     const RATE_HZ: u32 = 16_000;
     const HOP: usize = 160;
@@ -140,14 +140,7 @@ mod tests {
     }
 
     fn mean_frame(sound: &[f32]) -> Vec<f32> {
-        let mut bank = MelBank::new(RATE_HZ, BANDS, 1.0);
-        let (mut mean, mut frame, mut count) = (vec![0.0; BANDS], vec![0.0; BANDS], 0.0);
-        for window in sound.windows(bank.window_samples()).step_by(HOP) {
-            bank.frame(window, &mut frame);
-            mean.iter_mut().zip(&frame).for_each(|(mean, value)| *mean += value);
-            count += 1.0;
-        }
-        mean.iter().map(|value| value / count).collect()
+        mel::mean_frame(sound, RATE_HZ, BANDS, HOP)
     }
 
     fn power(sound: &[f32]) -> f32 {

@@ -208,6 +208,19 @@ impl RunningMean {
     }
 }
 
+/// The mean of a sound's frames, one every `step` samples: what tests of filters look at.
+#[cfg(test)]
+pub(crate) fn mean_frame(sound: &[f32], sample_rate_hz: u32, mels: usize, step: usize) -> Vec<f32> {
+    let mut bank = MelBank::new(sample_rate_hz, mels, 1.0);
+    let (mut mean, mut frame, mut count) = (vec![0.0; mels], vec![0.0; mels], 0.0);
+    for window in sound.windows(bank.window_samples()).step_by(step) {
+        bank.frame(window, &mut frame);
+        mean.iter_mut().zip(&frame).for_each(|(mean, value)| *mean += value);
+        count += 1.0;
+    }
+    mean.iter().map(|value| value / count).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::cost::cpu_time;
 use super::layout::Layout;
 use super::phrases::phrases;
-use super::psola::sung_higher;
+use super::psola::Phrase;
 use super::recipe::{AugmentConfig, Recipe};
 use super::split::{Part, Place, Use, split};
 use super::timbre::MeanFrames;
@@ -244,18 +244,17 @@ impl Corpus {
         let mut training = Vec::new();
         let mut validation = Vec::new();
         for (drafts, uses) in drafts.into_iter().zip(uses) {
-            let clips: Vec<Clip> =
-                drafts.into_par_iter().map(|draft| draft.finish(recipe, &mel_mean)).collect();
             let (mut train, mut watch) = (Vec::new(), Vec::new());
-            for (clip, use_) in clips.into_iter().zip(uses) {
+            for (draft, use_) in drafts.into_iter().zip(uses) {
                 match use_ {
-                    Use::Train => train.push(clip),
-                    Use::Watch => watch.push(clip),
+                    Use::Train => train.push(draft),
+                    Use::Watch => watch.push(draft),
                     Use::Neither => {}
                 }
             }
-            training.push(train);
-            validation.push(watch);
+            let finished = train.into_par_iter().map(|draft| draft.finish_to_train_on(recipe, &mel_mean));
+            training.push(finished.collect());
+            validation.push(watch.into_par_iter().map(|draft| draft.finish(recipe, &mel_mean)).collect());
         }
         Ok(Self {
             singers,
@@ -325,7 +324,8 @@ struct Draft {
     /// Level-free log-mel frames `[frames][mels]` of each view; the clip itself first.
     raw_views: Vec<Vec<f32>>,
     reversed: Option<Box<Draft>>,
-    repitched: Vec<Draft>,
+    /// Of its altered views.
+    seed: u64,
 }
 
 impl Draft {
@@ -362,9 +362,7 @@ impl Draft {
                 let backwards = waveform.iter().rev().copied().collect();
                 Box::new(Self::analyse(backwards, singer, model, &recipe.augment, seed ^ 1))
             });
-            let draft = Self::analyse(waveform, singer, model, &recipe.augment, seed);
-            let repitched = draft.at_other_pitches(recipe, seed);
-            Self { reversed, repitched, ..draft }
+            Self { reversed, ..Self::analyse(waveform, singer, model, &recipe.augment, seed) }
         });
         Ok(DraftFile { drafts: drafts.collect(), silent_seconds, short_seconds })
     }
@@ -402,19 +400,22 @@ impl Draft {
                 raw_views.push(altered_view(&waveform, model, mels, augment, &mut random));
             }
         }
-        Self { singer, waveform, frames, raw_views, reversed: None, repitched: Vec::new() }
+        Self { singer, waveform, frames, raw_views, reversed: None, seed }
     }
 
     /// The same phrase at each of the recipe's other pitches, heard anew.
-    fn at_other_pitches(&self, recipe: &Recipe, seed: u64) -> Vec<Self> {
+    fn at_other_pitches(&self, recipe: &Recipe) -> Vec<Self> {
         let (model, augment) = (&recipe.model, &recipe.augment);
+        if augment.pitch_semitones.is_empty() {
+            return Vec::new();
+        }
         let hops: Vec<_> = self.frames.iter().map(|frame| (frame.f0_hz, frame.voiced)).collect();
+        let phrase = Phrase::new(&self.waveform, &hops, model.sample_rate_hz, model.hop_samples);
         let shifts = augment.pitch_semitones.iter().zip(2u64..);
         shifts
             .map(|(semitones, stream)| {
-                let ratio = (semitones / 12.0).exp2();
-                let sung = sung_higher(&self.waveform, &hops, model.sample_rate_hz, model.hop_samples, ratio);
-                Self::analyse(sung, self.singer, model, augment, seed ^ stream)
+                let sung = phrase.sung_higher((semitones / 12.0).exp2());
+                Self::analyse(sung, self.singer, model, augment, self.seed ^ stream)
             })
             .collect()
     }
@@ -442,8 +443,15 @@ impl Draft {
             spectrum,
             shapes: OnceLock::new(),
             reversed: self.reversed.map(|draft| Box::new(draft.finish(recipe, mel_mean))),
-            repitched: self.repitched.into_iter().map(|draft| draft.finish(recipe, mel_mean)).collect(),
+            repitched: Vec::new(),
         }
+    }
+
+    /// The same for a clip that is trained on, with what is made of it.
+    fn finish_to_train_on(self, recipe: &Recipe, mel_mean: &[f32]) -> Clip {
+        let repitched = self.at_other_pitches(recipe);
+        let repitched = repitched.into_iter().map(|draft| draft.finish(recipe, mel_mean)).collect();
+        Clip { repitched, ..self.finish(recipe, mel_mean) }
     }
 }
 

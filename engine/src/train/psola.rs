@@ -16,25 +16,43 @@ struct Grain {
     voiced: bool,
 }
 
-/// Sings a phrase `ratio` times as high, as long as it was, with its formants where they were: time-domain
+/// A phrase that can be sung at other pitches, as long as it was, with its formants where they were: time-domain
 /// pitch-synchronous overlap-add (Moulines and Charpentier, "Pitch-synchronous waveform processing techniques for
-/// text-to-speech synthesis using diphones", 1990). `hops` are F0 in Hz and voicing of each of the phrase's hops.
+/// text-to-speech synthesis using diphones", 1990).
 ///
 /// Two periods of sound around each period's mark are a grain, under two halves of Hann windows; grains are laid
 /// `1 / ratio` periods apart, so some come twice or not at all. Between notes sound stays as it was.
-pub(crate) fn sung_higher(
-    waveform: &[f32],
-    hops: &[(f32, bool)],
+pub(crate) struct Phrase {
     sample_rate_hz: u32,
-    hop_samples: usize,
-    ratio: f32,
-) -> Vec<f32> {
-    let grains = grains(waveform, hops, sample_rate_hz as f32, hop_samples);
-    let fine_rate_hz = sample_rate_hz * PLACES as u32;
-    let fine = resampled(waveform, sample_rate_hz, fine_rate_hz);
-    let mut sung = resampled(&lay(&fine, &grains, ratio), fine_rate_hz, sample_rate_hz);
-    sung.resize(waveform.len(), 0.0);
-    sung
+    samples: usize,
+    /// The sound at [`PLACES`] values a sample.
+    fine: Vec<f32>,
+    grains: Vec<Grain>,
+}
+
+impl Phrase {
+    /// `hops` are F0 in Hz and voicing of each of the phrase's hops.
+    pub(crate) fn new(
+        waveform: &[f32],
+        hops: &[(f32, bool)],
+        sample_rate_hz: u32,
+        hop_samples: usize,
+    ) -> Self {
+        Self {
+            sample_rate_hz,
+            samples: waveform.len(),
+            fine: resampled(waveform, sample_rate_hz, sample_rate_hz * PLACES as u32),
+            grains: grains(waveform, hops, sample_rate_hz as f32, hop_samples),
+        }
+    }
+
+    /// The phrase, `ratio` times as high.
+    pub(crate) fn sung_higher(&self, ratio: f32) -> Vec<f32> {
+        let fine = lay(&self.fine, &self.grains, ratio);
+        let mut sung = resampled(&fine, self.sample_rate_hz * PLACES as u32, self.sample_rate_hz);
+        sung.resize(self.samples, 0.0);
+        sung
+    }
 }
 
 /// Marks of the phrase's periods, from its start to its end. In a note each mark lies where the sound is most like it was at
@@ -95,20 +113,16 @@ fn lay(fine: &[f32], grains: &[Grain], ratio: f32) -> Vec<f32> {
     let mut sung = vec![0.0f32; fine.len()];
     let mut weights = vec![0.0f32; fine.len()];
     let places = |samples: f32| (samples * PLACES as f32).round() as isize;
-    let end = fine.len() as f32 / PLACES as f32;
     let (mut index, mut centre) = (0, 0.0);
-    while centre < end {
+    while centre < grains[grains.len() - 1].centre {
         while index + 2 < grains.len() && grains[index + 1].centre - centre < centre - grains[index].centre {
             index += 1;
         }
-        let grain = grains[index];
-        if !grain.voiced {
-            centre = grain.centre;
-        }
-        let after = grains[index + 1].centre - grain.centre;
+        let (grain, next) = (grains[index], grains[index + 1].centre);
+        let after = next - grain.centre;
         let before = if index > 0 { grain.centre - grains[index - 1].centre } else { after };
         let (left, right) = (places(before).max(1), places(after).max(1));
-        let (from, to) = (places(grain.centre), places(centre));
+        let (from, to) = (places(grain.centre), places(if grain.voiced { centre } else { grain.centre }));
         for offset in -left..=right {
             let width = if offset < 0 { left } else { right };
             let weight = 0.5 + 0.5 * (std::f32::consts::PI * offset as f32 / width as f32).cos();
@@ -119,7 +133,7 @@ fn lay(fine: &[f32], grains: &[Grain], ratio: f32) -> Vec<f32> {
                 weights[target] += weight;
             }
         }
-        centre += if grain.voiced { after / ratio } else { after };
+        centre = if grain.voiced { centre + after / ratio } else { next };
     }
     // Where more than one grain's weight lies, their mean; where less, as after a period that was sung lower, the sound fades.
     sung.iter_mut().zip(&weights).for_each(|(value, weight)| *value /= weight.max(1.0));
@@ -129,7 +143,8 @@ fn lay(fine: &[f32], grains: &[Grain], ratio: f32) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::mel::MelBank;
+    use crate::signal::f0::F0Tracker;
+    use crate::signal::mel::mean_frame;
 
     const RATE_HZ: u32 = 16_000;
     const HOP: usize = 160;
@@ -153,50 +168,43 @@ mod tests {
             .collect()
     }
 
-    /// The period that a sound has in its middle, by its likeness to itself, in samples.
-    fn period(sound: &[f32], about: f32) -> f32 {
-        let (begin, periods) = (sound.len() / 3, 12.0);
-        let mut place = begin as f32;
-        for _ in 0..periods as usize {
-            place = likest_after(sound, place, about);
-        }
-        (place - begin as f32) / periods
+    fn sung_at(sound: &[f32], f0_hz: f32, voiced: bool, ratio: f32) -> Vec<f32> {
+        Phrase::new(sound, &[(f0_hz, voiced); HOPS], RATE_HZ, HOP).sung_higher(ratio)
     }
 
-    fn frame(sound: &[f32]) -> Vec<f32> {
-        let mut bank = MelBank::new(RATE_HZ, 40, 1.0);
-        let (mut mean, mut frame) = (vec![0.0; 40], vec![0.0; 40]);
-        for window in sound[3_000..13_000].windows(bank.window_samples()).step_by(37) {
-            bank.frame(window, &mut frame);
-            mean.iter_mut().zip(&frame).for_each(|(mean, value)| *mean += value);
-        }
-        mean
+    /// Median of what the tracker of takes finds, in Hz.
+    fn f0_hz(sound: &[f32]) -> f32 {
+        let mut tracker = F0Tracker::new(RATE_HZ, HOP, 20);
+        let pitches = sound.chunks_exact(HOP).filter_map(|hop| tracker.push(hop));
+        let mut found: Vec<f32> = pitches.filter(|pitch| pitch.voiced).map(|pitch| pitch.f0_hz).collect();
+        assert!(found.len() > HOPS / 2);
+        found.sort_by(f32::total_cmp);
+        found[found.len() / 2]
     }
 
-    fn highest(frame: &[f32]) -> usize {
-        (0..frame.len()).max_by(|&a, &b| frame[a].total_cmp(&frame[b])).unwrap_or(0)
+    fn band_of_formant(sound: &[f32]) -> usize {
+        let frame = mean_frame(&sound[3_000..13_000], RATE_HZ, 40, 37);
+        (0..frame.len()).max_by(|&a, &b| frame[a].total_cmp(&frame[b])).unwrap()
     }
 
     #[test]
     fn a_vowel_is_sung_higher_or_lower_with_its_formant_where_it_was() {
-        for (f0_hz, semitones) in [(150.0, 3.0), (150.0, -3.0), (210.0, 6.0), (330.0, -6.0)] {
-            let vowel = vowel(f0_hz);
+        for (sung_hz, semitones) in [(150.0, 3.0), (150.0, -3.0), (210.0, 6.0), (330.0, -6.0)] {
+            let vowel = vowel(sung_hz);
             let ratio = (semitones / 12.0f32).exp2();
-            let sung = sung_higher(&vowel, &[(f0_hz, true); HOPS], RATE_HZ, HOP, ratio);
+            let sung = sung_at(&vowel, sung_hz, true, ratio);
             assert_eq!(sung.len(), vowel.len());
-            let wanted = RATE_HZ as f32 / (f0_hz * ratio);
-            let found = period(&sung, wanted);
-            let cents = 1_200.0 * (wanted / found).log2();
-            assert!(cents.abs() < 5.0, "{f0_hz} Hz by {semitones}: {cents} cents");
-            let (then, now) = (highest(&frame(&vowel)), highest(&frame(&sung)));
-            assert!(then.abs_diff(now) <= 2, "{f0_hz} Hz by {semitones}: band {then}, then {now}");
+            let cents = 1_200.0 * (f0_hz(&sung) / (sung_hz * ratio)).log2();
+            assert!(cents.abs() < 5.0, "{sung_hz} Hz by {semitones}: {cents} cents");
+            let (then, now) = (band_of_formant(&vowel), band_of_formant(&sung));
+            assert!(then.abs_diff(now) <= 2, "{sung_hz} Hz by {semitones}: band {then}, then {now}");
         }
     }
 
     #[test]
     fn at_its_own_pitch_a_phrase_stays_what_it_was() {
         let vowel = vowel(180.0);
-        let sung = sung_higher(&vowel, &[(180.0, true); HOPS], RATE_HZ, HOP, 1.0);
+        let sung = sung_at(&vowel, 180.0, true, 1.0);
         let power = |sound: &[f32]| sound[800..15_000].iter().map(|x| x * x).sum::<f32>();
         let change: Vec<f32> = vowel.iter().zip(&sung).map(|(a, b)| a - b).collect();
         assert!(power(&change) < 1e-3 * power(&vowel), "{}", power(&change) / power(&vowel));
@@ -209,7 +217,7 @@ mod tests {
         let noise: Vec<f32> = (0..HOPS * HOP).map(|_| 0.1 * random.normal()).collect();
         let noise: Vec<f32> =
             noise.windows(6).map(|w| w.iter().sum()).chain(std::iter::repeat_n(0.0, 5)).collect();
-        let sung = sung_higher(&noise, &[(220.0, false); HOPS], RATE_HZ, HOP, 1.4);
+        let sung = sung_at(&noise, 220.0, false, 1.4);
         let power = |sound: &[f32]| sound[200..15_800].iter().map(|x| x * x).sum::<f32>();
         let change: Vec<f32> = noise.iter().zip(&sung).map(|(a, b)| a - b).collect();
         assert!(power(&change) < 1e-2 * power(&noise), "{}", power(&change) / power(&noise));

@@ -43,7 +43,7 @@ fn every_figure_is_there_and_a_number() {
         assert!(answer.stdout.contains(&format!("{:>6} {:>8}", size[0], size[1])), "{row}");
     }
     let chain = figures["chain"].as_object().expect("the chain");
-    assert_eq!(chain.len(), 7);
+    assert_eq!(chain.len(), 6);
     chain.iter().for_each(|(stage, _)| positive(&figures["chain"], stage));
     for name in ["streams", "encoder", "decoder"] {
         positive(&figures["together"], name);
