@@ -16,12 +16,14 @@
 //! - A tap one period ago lies between two past samples: `near + share (far - near)`, one subtraction and one fused
 //!   multiply-add, at the lag that [`PeriodLags`] states.
 //! - A bank may ask for bytes instead ([`crate::voice::Arithmetic`]). Then the products of the dilated layers and of the
-//!   head are integer. A row of weights of largest magnitude `m` is kept as `q = round(w (127 / m))`, each operation
-//!   rounded, ties to even, and `s = m / 127`; `q` is 0 where `m` is not above 1e-30. A vector of activations likewise,
-//!   held within [-127, 127] (NaN is 127), except that `m` is 1 for a gate's output. The sum of the products of the
+//!   head are integer. A row of weights is kept as `q = round(w (127 / m))`, each operation rounded, ties to even, and
+//!   `s = m / 127`; `m` is the most that two neighbours' magnitudes are together (inputs 0 and 1, 2 and 3, and so on; one
+//!   sum, rounded), and `q` is 0 where it is not above 1e-30. A vector of activations likewise, held within [-127, 127]
+//!   (NaN is 127), except that `m` is its largest magnitude, and 1 for a gate's output. The sum of the products of the
 //!   bytes is exact; its nearest `f32` is added to what the product starts from by one fused multiply-add with
 //!   `s_row s_vector`. A layer's input is rounded once, for its current and its delayed tap. The head's output, the
-//!   product that gives the logits, is of words: the same with 2047 in place of 127 for its weights and 1023 for its
+//!   product that gives the logits, is of words: the same with 2047 in place of 127 for its weights, whose `m` is the
+//!   row's largest magnitude, and 1023 for its
 //!   activations. Everything else, the prior above all, is `f32`.
 //! - `exp` is `2^(x log2 e)` by a polynomial of degree 6 (relative error below 1e-7 besides the argument's rounding),
 //!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one

@@ -8,6 +8,9 @@ use crate::lanes::{Block, Isa, LANES, Lanes, flat};
 
 /// Largest magnitude of a byte.
 const BYTE_STEPS: f32 = 127.0;
+/// Neighbouring weights that have so many steps together. Rounded they are at most 128, so that the products of two with
+/// activations as unsigned bytes, at most 255, fit the 16 bits in which AVX2 adds them.
+const PAIR: usize = 2;
 /// Largest magnitudes of a word: 1024 products, more than any head has, stay below 2^31.
 const WEIGHT_STEPS: f32 = 2047.0;
 const ACTIVATION_STEPS: f32 = 1023.0;
@@ -144,17 +147,22 @@ impl Arithmetic for Single {
     }
 }
 
-/// Rows of `inputs` weights as integers of at most `steps`, and what a step of each row is worth.
+/// Rows of `inputs` weights as integers, and what a step of each row is worth: the largest magnitude of `group`
+/// neighbours together is `steps`.
 fn rounded_rows(
     blocks: usize,
     inputs: usize,
     weight: &dyn Fn(usize, usize) -> f32,
     steps: f32,
+    group: usize,
 ) -> (Vec<i16>, Box<[Block]>) {
     let mut scales = vec![Block::default(); blocks];
     let mut numbers = vec![0_i16; blocks * LANES * inputs];
     for (row, numbers) in numbers.chunks_exact_mut(inputs).enumerate() {
-        let largest = (0..inputs).map(|input| weight(row, input).abs()).fold(0.0, f32::max);
+        let magnitude = |first: usize| -> f32 {
+            (first..inputs.min(first + group)).map(|input| weight(row, input).abs()).sum()
+        };
+        let largest = (0..inputs).step_by(group).map(magnitude).fold(0.0, f32::max);
         if largest <= SMALLEST {
             continue;
         }
@@ -208,7 +216,7 @@ pub(super) struct ByteSlot([i8; LANES]);
 /// What sixteen rows of bytes are worth.
 #[derive(Clone, Copy)]
 pub(super) struct ByteRow {
-    /// `m_w / 127` of every row.
+    /// `m / 127` of every row.
     steps: Block,
     /// See [`Lanes::no_products`].
     offsets: [i32; LANES],
@@ -239,7 +247,7 @@ impl Arithmetic for Int8 {
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
     ) -> Packed<Self> {
-        let (numbers, steps) = rounded_rows(blocks, inputs, weight, BYTE_STEPS);
+        let (numbers, steps) = rounded_rows(blocks, inputs, weight, BYTE_STEPS, PAIR);
         let mut rows: Box<[ByteRow]> =
             steps.iter().map(|&steps| ByteRow { steps, offsets: [0; LANES] }).collect();
         for (row, numbers) in numbers.chunks_exact(inputs).enumerate() {
@@ -334,7 +342,7 @@ impl Arithmetic for Int16 {
     type Logits = Self;
     const INPUTS: usize = 2;
     type Cell = WordCell;
-    /// `m_w / 2047` of every row.
+    /// `m / 2047` of every row.
     type Row = Block;
     type Slot = WordSlot;
     type Input = [i16; 2];
@@ -347,7 +355,7 @@ impl Arithmetic for Int16 {
         weight: &dyn Fn(usize, usize) -> f32,
         order: &mut dyn Iterator<Item = (usize, usize)>,
     ) -> Packed<Self> {
-        let (numbers, scales) = rounded_rows(blocks, inputs, weight, WEIGHT_STEPS);
+        let (numbers, scales) = rounded_rows(blocks, inputs, weight, WEIGHT_STEPS, 1);
         let cell = |(block, first): (usize, usize)| {
             WordCell(std::array::from_fn(|at| {
                 let (row, input) = (block * LANES + at / 2, first + at % 2);

@@ -24,7 +24,7 @@ impl<const VNNI: bool> TwoOfEight<VNNI> {
     }
 }
 
-/// An activation of 0 where byte products take unsigned activations, as VNNI's do: all are stored 128 too high.
+/// An activation of 0, as byte products take unsigned activations: all are stored 128 too high.
 const UNSIGNED: i8 = i8::MIN;
 
 /// AVX-512 F, BW, VL and VNNI, one vector of sixteen.
@@ -237,11 +237,10 @@ macro_rules! halves {
 impl<const VNNI: bool> Lanes for TwoOfEight<VNNI> {
     type F = [__m256; 2];
     type I = [__m256i; 2];
-    /// The activations, and without `VNNI` their magnitudes.
-    type Quad = [__m256i; 2];
+    type Quad = __m256i;
     type Pair = __m256i;
     const AHEAD: usize = 4;
-    const SILENCE: i8 = if VNNI { UNSIGNED } else { 0 };
+    const SILENCE: i8 = UNSIGNED;
 
     fn run<T: Task>(self, task: T) -> T::Output {
         if VNNI { proven!(run_avx_vnni(self, task)) } else { proven!(run_avx2(self, task)) }
@@ -332,21 +331,14 @@ impl<const VNNI: bool> Lanes for TwoOfEight<VNNI> {
     }
     #[inline(always)]
     fn no_products(self, offsets: &[i32; LANES]) -> Self::I {
-        if VNNI {
-            proven!([
-                _mm256_loadu_si256(offsets.as_ptr().cast()),
-                _mm256_loadu_si256(offsets[8..].as_ptr().cast())
-            ])
-        } else {
-            proven!([_mm256_setzero_si256(); 2])
-        }
+        proven!([
+            _mm256_loadu_si256(offsets.as_ptr().cast()),
+            _mm256_loadu_si256(offsets[8..].as_ptr().cast())
+        ])
     }
     #[inline(always)]
     fn quad(self, activations: [i8; 4]) -> Self::Quad {
-        proven!({
-            let activations = _mm256_set1_epi32(i32::from_le_bytes(activations.map(i8::cast_unsigned)));
-            [activations, if VNNI { activations } else { _mm256_abs_epi8(activations) }]
-        })
+        proven!(_mm256_set1_epi32(i32::from_le_bytes(activations.map(i8::cast_unsigned))))
     }
     #[inline(always)]
     fn dot(self, weights: &[i8; 4 * LANES], quad: Self::Quad, sums: Self::I) -> Self::I {
@@ -355,11 +347,10 @@ impl<const VNNI: bool> Lanes for TwoOfEight<VNNI> {
             result[half] = proven!({
                 let weights = _mm256_loadu_si256(weights[32 * half..].as_ptr().cast());
                 if VNNI {
-                    _mm256_dpbusd_avx_epi32(sums[half], quad[0], weights)
+                    _mm256_dpbusd_avx_epi32(sums[half], quad, weights)
                 } else {
-                    // Signs go over to the weights: the instruction wants unsigned activations. Two products of at
-                    // most 127 by 127 fit 16 bits.
-                    let pairs = _mm256_maddubs_epi16(quad[1], _mm256_sign_epi8(weights, quad[0]));
+                    // Two products fit 16 bits, as the weights' bound has it.
+                    let pairs = _mm256_maddubs_epi16(quad, weights);
                     _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
                 }
             });

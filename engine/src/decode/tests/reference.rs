@@ -35,11 +35,16 @@ fn width(code: i64) -> f64 {
     }
 }
 
+/// The largest magnitude of so many neighbours together.
+fn largest_of(values: &[f64], neighbours: usize) -> f64 {
+    let together = values.chunks(neighbours).map(|group| group.iter().map(|value| value.abs()).sum());
+    together.fold(0.0, f64::max)
+}
+
 /// To so many steps of the largest magnitude.
-fn rounded(values: impl Iterator<Item = f64> + Clone, largest: Option<f64>, steps: f64) -> Vec<f64> {
-    let largest = largest.unwrap_or_else(|| values.clone().fold(0.0, |most, value| value.abs().max(most)));
+fn rounded(values: &[f64], largest: f64, steps: f64) -> Vec<f64> {
     let step = if largest > 1e-30 { largest / steps } else { 1.0 };
-    values.map(|value| (value / step).round_ties_even() * step).collect()
+    values.iter().map(|value| (value / step).round_ties_even() * step).collect()
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -68,11 +73,12 @@ impl<'a> Reference<'a> {
         if self.arithmetic == Arithmetic::F32 {
             return self.times(name, inputs);
         }
-        let (weight_steps, input_steps) =
-            if name == "decoder.head.output.weight" { (2047.0, 1023.0) } else { (127.0, 127.0) };
-        let inputs = rounded(inputs.iter().copied(), bound, input_steps);
+        let (weight_steps, neighbours, input_steps) =
+            if name == "decoder.head.output.weight" { (2047.0, 1, 1023.0) } else { (127.0, 2, 127.0) };
+        let inputs = rounded(inputs, bound.unwrap_or_else(|| largest_of(inputs, 1)), input_steps);
         let dot = |row: &[f32]| {
-            let row = rounded(row.iter().map(|&weight| f64::from(weight)), None, weight_steps);
+            let row: Vec<f64> = row.iter().map(|&weight| f64::from(weight)).collect();
+            let row = rounded(&row, largest_of(&row, neighbours), weight_steps);
             row.iter().zip(&inputs).map(|(w, x)| w * x).sum()
         };
         self.tensors[name].chunks_exact(inputs.len()).map(dot).collect()
