@@ -45,6 +45,7 @@ fn config(channels: usize, head: usize, blocks: usize) -> ModelConfig {
             residual_channels: channels,
             skip_channels: channels,
             head_channels: head,
+            pairs: false,
             prior: Some(PriorConfig { taps: 16, harmonics: 16 }),
         },
     }

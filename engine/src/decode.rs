@@ -4,6 +4,11 @@
 //! Paine et al., "Fast Wavenet Generation Algorithm", 2016), so a step costs one pass over the weights. Streams that sing with
 //! the same weights may share the pass ([`decode_hops`]); what a stream sings does not depend on its company.
 //!
+//! A decoder of pairs ([`DecoderConfig::pairs`]) passes through its layers once for two samples. Their state moves on by
+//! two samples a pass; the second sample is drawn from the same skips, once they have been told the first one's code.
+//!
+//! [`DecoderConfig::pairs`]: crate::voice::DecoderConfig::pairs
+//!
 //! # Numeric specification
 //! Sampling feeds on itself: one bit of difference becomes another take. So the arithmetic is stated, and every
 //! instruction set and every GPU gives the same bits (tests hold them to it).
@@ -25,6 +30,9 @@
 //!   product that gives the logits, is of words: the same with 2047 in place of 127 for its weights, whose `m` is the
 //!   row's largest magnitude, and 1023 for its
 //!   activations. Everything else, the prior above all, is `f32`.
+//! - A pass for a pair reads what stands before its first sample, and that sample's phase and period. To the skips that the
+//!   second head reads a row of `decoder.second.code` is added, one addition each; then all is as in the first head, from
+//!   the same bias. The prior is each sample's own.
 //! - `exp` is `2^(x log2 e)` by a polynomial of degree 6 (relative error below 1e-7 besides the argument's rounding),
 //!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one
 //!   polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).

@@ -70,6 +70,7 @@ fn decoding_never_allocates() {
             residual_channels: 20,
             skip_channels: 20,
             head_channels: 20,
+            pairs: false,
             prior: Some(PriorConfig { taps: 4, harmonics: 4 }),
         },
     };

@@ -29,20 +29,26 @@ fn a_singer_hears_herself_within_forty_milliseconds() {
     }
 }
 
-/// The rate is a value of the recipe: at 24 kHz, with hops of as many milliseconds, it is heard as soon and sings up to 12 kHz.
+/// Rate and samples of a pass are values of the recipe: at 24 kHz, with hops of as many milliseconds, it is heard as soon and
+/// sings up to 12 kHz, one sample a pass or two.
 #[test]
-fn the_live_recipe_has_a_form_of_24_khz() {
-    let settings = ["model.sample_rate_hz=24000", "model.hop_samples=240"];
-    let bank = Arc::new(VoiceBank::random(recipe_with("live.toml", &settings).model, 2, 1).expect("a bank"));
-    let mut converter = Converter::new(&bank, 48_000, Settings::default()).expect("a converter");
-    let latency = LatencyParts::new(converter.latency_samples(), 48_000, 64).total_samples();
-    assert!(latency <= 40 * 48, "{latency} samples");
-    let take: Vec<f32> =
-        (0..48_000).map(|n| 0.4 * (1.0 - 2.0 * (n as f32 * 180.0 / 48_000.0).fract())).collect();
-    let mut sung = vec![0.0; take.len()];
-    converter.process(&take, &mut sung);
-    assert!(sung.iter().all(|sample| sample.is_finite()));
-    assert!(sung[converter.latency_samples()..].iter().any(|sample| sample.abs() > 1e-3));
+fn the_live_recipe_has_forms_of_24_khz_and_of_pairs() {
+    let rate = ["model.sample_rate_hz=24000", "model.hop_samples=240"];
+    let pairs = "model.decoder.pairs=true";
+    for settings in [rate.to_vec(), vec![pairs], [&rate[..], &[pairs]].concat()] {
+        let model = recipe_with("live.toml", &settings).model;
+        assert_eq!(model.decoder.pairs, settings.contains(&pairs));
+        let bank = Arc::new(VoiceBank::random(model, 2, 1).expect("a bank"));
+        let mut converter = Converter::new(&bank, 48_000, Settings::default()).expect("a converter");
+        let latency = LatencyParts::new(converter.latency_samples(), 48_000, 64).total_samples();
+        assert!(latency <= 40 * 48, "{latency} samples");
+        let take: Vec<f32> =
+            (0..48_000).map(|n| 0.4 * (1.0 - 2.0 * (n as f32 * 180.0 / 48_000.0).fract())).collect();
+        let mut sung = vec![0.0; take.len()];
+        converter.process(&take, &mut sung);
+        assert!(sung.iter().all(|sample| sample.is_finite()), "{settings:?}");
+        assert!(sung[converter.latency_samples()..].iter().any(|sample| sample.abs() > 1e-3), "{settings:?}");
+    }
 }
 
 /// The bank that is built in is what the recipe says, so that training can go on from it.

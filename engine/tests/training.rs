@@ -451,6 +451,23 @@ fn clips_at_other_pitches_are_trained_on_and_say_nothing_of_the_singers() {
     }
 }
 
+/// A decoder of pairs learns and sings as one of single samples does.
+#[test]
+fn pairs_can_be_trained_and_sung() {
+    let folder = tempfile::tempdir().unwrap();
+    make_corpus(&folder.path().join("corpus"));
+    let recipe = recipe(folder.path(), |text| {
+        let text = text.replace("[model.decoder]", "[model.decoder]\npairs = true");
+        text.replace("steps = 150", "steps = 40").replace("validate_every = 75", "validate_every = 20")
+    });
+    let corpus = load(folder.path(), &recipe);
+    let (summary, bits) = train(&recipe, &corpus, &folder.path().join("out"), u64::MAX);
+    assert!(summary.finished && bits[bits.len() - 1] < 0.9 * bits[0], "{bits:?}");
+    assert!(VoiceBank::load(&summary.bank).unwrap().card().model.decoder.pairs);
+    let preview = Sound::read(&folder.path().join("out/previews/high_as_low.wav")).unwrap();
+    assert!(preview.channels[0].iter().any(|sample| sample.abs() > 0.01));
+}
+
 /// Where there is nobody to take over a phrase, what is for strangers has nothing to say.
 #[test]
 fn one_singer_alone_can_be_trained() {

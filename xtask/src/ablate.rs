@@ -56,7 +56,7 @@ const fn sings(name: &'static str, settings: &'static [&'static str]) -> Run {
 /// The recipe as it is.
 const WHOLE: &str = "whole";
 
-const RUNS: [Run; 23] = [
+const RUNS: [Run; 24] = [
     learns(WHOLE, &[]),
     learns(
         "no-f0",
@@ -76,6 +76,7 @@ const RUNS: [Run; 23] = [
     learns("no-loudness", &["model.condition.loudness=false", "model.decoder.prior.harmonics=0"]),
     learns("no-excitation", &["model.condition.excitation_harmonics=0"]),
     learns("no-period-taps", &["model.condition.period_taps=0"]),
+    learns("pairs", &["model.decoder.pairs=true"]),
     learns("no-prior", &["model.decoder.prior="]),
     learns("prior-of-taps", &["model.decoder.prior.harmonics=0"]),
     learns("prior-of-harmonics", &["model.decoder.prior.taps=1"]),

@@ -44,6 +44,8 @@ const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Int8];
 /// Residual and skip channels, head channels, blocks of ten layers: the default bank's, and what WaveNets are made of.
 const SIZES: [(usize, usize, usize); 5] =
     [(48, 64, 2), (64, 256, 2), (64, 256, 4), (96, 256, 4), (128, 256, 4)];
+/// The same of decoders that draw pairs of samples.
+const PAIRS: [(usize, usize, usize); 2] = [(48, 64, 2), (64, 256, 4)];
 /// Streams that are sung together.
 const STREAMS: [usize; 3] = [1, 2, 4];
 /// Share of a core's time that may be planned for.
@@ -159,6 +161,7 @@ fn sized(model: &ModelConfig, (channels, head, blocks): (usize, usize, usize)) -
     model.decoder.residual_channels = channels;
     model.decoder.skip_channels = channels;
     model.decoder.head_channels = head;
+    model.decoder.pairs = false;
     (model.decoder.blocks, model.decoder.layers_per_block) = (blocks, 10);
     model
 }
@@ -170,13 +173,17 @@ fn measure_decoders(bank: &VoiceBank, ceilings: &[Ceiling], time: Duration) -> R
     say!(
         "median; a bare read of the same bytes over the least of all streams; the multiply-adds at the core's peak over"
     );
-    say!("the least (1.00 is the limit); how many streams 70 % of a core sings");
     say!(
-        "  layers channels head  format kernel   streams    least  median  x real time    read  peak  at 70 %"
+        "the least (1.00 is the limit); how many streams 70 % of a core sings; `a pass` are the samples of one pass"
+    );
+    say!(
+        "  layers channels head a pass  format kernel   streams    least  median  x real time    read  peak  at 70 %"
     );
     let mut rows = Vec::new();
-    for size in SIZES {
-        let model = sized(&bank.card().model, size);
+    let sizes = SIZES.map(|size| (size, false)).into_iter().chain(PAIRS.map(|size| (size, true)));
+    for (size, pairs) in sizes {
+        let mut model = sized(&bank.card().model, size);
+        model.decoder.pairs = pairs;
         let random = VoiceBank::random(model.clone(), 1, 1).map_err(|error| error.to_string())?;
         for arithmetic in ARITHMETICS {
             let weights =
@@ -193,19 +200,22 @@ fn measure_decoders(bank: &VoiceBank, ceilings: &[Ceiling], time: Duration) -> R
                 let sample_us = 1e6 / f64::from(model.sample_rate_hz);
                 let rate = ceiling.multiply_adds_per_second[usize::from(arithmetic == Arithmetic::Int8)];
                 let realtime = sample_us / figures.us_median;
-                let ratio_stream = figures.stream_us_min / (figures.us_min * streams as f64);
-                let ratio_compute = weights.network_multiply_adds() as f64 / rate * 1e6 / figures.us_min;
+                let samples = model.decoder.samples_per_pass();
+                let pass_us = figures.us_min * samples as f64;
+                let ratio_stream = figures.stream_us_min / (pass_us * streams as f64);
+                let ratio_compute = weights.network_multiply_adds() as f64 / rate * 1e6 / pass_us;
                 let at_70_percent = (LOAD * realtime) as u64;
                 let (layers, (channels, head, _)) = (model.decoder.layers(), size);
                 let (format, kernel) =
                     (format!("{arithmetic:?}").to_lowercase(), format!("{:?}", ceiling.isa));
                 say!(
-                    "  {layers:>6} {channels:>8} {head:>4}  {format:>6} {kernel:<8} {streams:>7} {:>8.2} {:>7.2} {realtime:>12.1} {ratio_stream:>7.2} {ratio_compute:>5.2} {at_70_percent:>8}",
+                    "  {layers:>6} {channels:>8} {head:>4} {samples:>6}  {format:>6} {kernel:<8} {streams:>7} {:>8.2} {:>7.2} {realtime:>12.1} {ratio_stream:>7.2} {ratio_compute:>5.2} {at_70_percent:>8}",
                     figures.us_min,
                     figures.us_median
                 );
                 rows.push(json!({
-                    "layers": layers, "residual": channels, "skip": channels, "head": head, "kernel": kernel,
+                    "layers": layers, "residual": channels, "skip": channels, "head": head,
+                    "samples_per_pass": samples, "kernel": kernel,
                     "format": format, "streams": streams, "us_min": figures.us_min,
                     "us_median": figures.us_median, "realtime": realtime, "ratio_stream": ratio_stream,
                     "ratio_compute": ratio_compute, "streams_at_70_percent": at_70_percent,
@@ -220,7 +230,7 @@ fn measure_decoders(bank: &VoiceBank, ceilings: &[Ceiling], time: Duration) -> R
 struct Figures {
     us_min: f64,
     us_median: f64,
-    /// Of a bare read of the network's bytes, taken in turns with the decoders.
+    /// Of a bare read of the bytes of one pass through the network, taken in turns with the decoders.
     stream_us_min: f64,
 }
 

@@ -66,6 +66,9 @@ pub enum GpuError {
     /// A bank whose decoder multiplies `f32`.
     #[error("this bank's decoder does not multiply bytes, so the processor must sing it")]
     Arithmetic,
+    /// A bank whose decoder passes through its layers once for two samples.
+    #[error("this bank's decoder draws pairs of samples, so the processor must sing it")]
+    Pairs,
     /// A network that is too wide for a block's memory.
     #[error("this bank's network is too wide for {name}; let the processor sing")]
     TooWide {

@@ -1,4 +1,4 @@
-//! The dilated layers and the head: their weights, what a stream remembers of them, one sample's pass.
+//! The dilated layers and the heads: their weights, what a stream remembers of them, one pass, which gives one sample or two.
 
 use super::arithmetic::{Arithmetic, Int8, Single, Vectors};
 use super::matrix::{GateMatrix, Gates, Matrix, gated_product, product, product_ahead};
@@ -35,15 +35,22 @@ impl AnyNetwork {
         }
     }
 
-    /// One sample of `B` streams, which all sing with this network.
+    /// One sample of `B` streams, which all sing with this network: the pass's first, or its second.
     #[inline(always)]
-    pub(super) fn logits<L: Lanes, const B: usize>(&self, lanes: L, turns: [Turn<AnyPass>; B]) {
+    pub(super) fn logits<L: Lanes, const B: usize>(
+        &self,
+        lanes: L,
+        turns: [Turn<AnyPass>; B],
+        is_second: bool,
+    ) {
         match self {
             Self::Single(network) => {
-                lanes.run(Logits { network, turns: turns.map(|turn| turn.with(AnyPass::single)) });
+                let turns = turns.map(|turn| turn.with(AnyPass::single));
+                lanes.run(Logits { network, turns, is_second });
             }
             Self::Int8(network) => {
-                lanes.run(Logits { network, turns: turns.map(|turn| turn.with(AnyPass::int8)) });
+                let turns = turns.map(|turn| turn.with(AnyPass::int8));
+                lanes.run(Logits { network, turns, is_second });
             }
         }
     }
@@ -54,10 +61,53 @@ pub(super) struct Network<A: Arithmetic> {
     pub(super) layers: Box<[Layer<A>]>,
     residual_blocks: usize,
     pub(super) skip_bias: Box<[Block]>,
-    pub(super) head_hidden: Matrix<A>,
+    pub(super) head: Head<A>,
+    /// Of a pass's second sample, where there is one.
+    second: Option<SecondHead<A>>,
+}
+
+/// From skips to logits.
+pub(super) struct Head<A: Arithmetic> {
+    pub(super) hidden: Matrix<A>,
     /// Rows and bias permuted by [`code_slot`].
-    pub(super) head_output: Matrix<A::Logits>,
-    pub(super) head_output_bias: Box<[Block]>,
+    pub(super) output: Matrix<A::Logits>,
+    pub(super) output_bias: Box<[Block]>,
+}
+
+/// The head that also reads what the pass's first sample was drawn as.
+struct SecondHead<A: Arithmetic> {
+    /// What each code adds to the skips, `[256, skip blocks]`.
+    told: Box<[Block]>,
+    head: Head<A>,
+}
+
+impl<A: Arithmetic> Head<A> {
+    /// The head whose tensors are called `decoder.{name}`.
+    fn new<'a>(config: &ModelConfig, name: &str, tensor: &impl Fn(&str) -> &'a [f32]) -> Self {
+        let tensor = |part: &str| tensor(&format!("decoder.{name}.{part}"));
+        let (skip, hidden) = (config.decoder.skip_channels, config.decoder.head_channels);
+        let output = tensor("output.weight");
+        Self {
+            hidden: Matrix::from_rows(tensor("hidden.weight"), skip),
+            // `code_slot` is its own inverse: it swaps the two hexadecimal digits.
+            output: Matrix::pack(CODES, hidden, |slot, input| output[code_slot(slot) * hidden + input]),
+            output_bias: permuted(|code| tensor("output.bias")[code]).into(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.hidden.bytes() + self.output.bytes()
+    }
+}
+
+impl<A: Arithmetic> SecondHead<A> {
+    fn new<'a>(config: &ModelConfig, tensor: &impl Fn(&str) -> &'a [f32]) -> Self {
+        let told = tensor("decoder.second.code").chunks_exact(config.decoder.skip_channels);
+        Self {
+            told: told.flat_map(|row| padded(row).into_vec()).collect(),
+            head: Head::new(config, "second", tensor),
+        }
+    }
 }
 
 /// One dilated layer.
@@ -87,8 +137,7 @@ impl<A: Arithmetic> Layer<A> {
 impl<A: Arithmetic> Network<A> {
     fn new<'a>(config: &ModelConfig, tensor: &impl Fn(&str) -> &'a [f32]) -> Self {
         let decoder = &config.decoder;
-        let (residual, skip, head) =
-            (decoder.residual_channels, decoder.skip_channels, decoder.head_channels);
+        let (residual, skip) = (decoder.residual_channels, decoder.skip_channels);
         let dilations = decoder.dilations();
         let layers = dilations.iter().enumerate().map(|(index, &dilation)| {
             let name = |part: &str| format!("decoder.layers.{index}.{part}");
@@ -116,15 +165,12 @@ impl<A: Arithmetic> Network<A> {
             }
             layer
         });
-        let output = tensor("decoder.head.output.weight");
         Self {
             layers: layers.collect(),
             residual_blocks: blocks_for(residual),
             skip_bias: padded(tensor("decoder.skip_bias")),
-            head_hidden: Matrix::from_rows(tensor("decoder.head.hidden.weight"), skip),
-            // `code_slot` is its own inverse: it swaps the two hexadecimal digits.
-            head_output: Matrix::pack(CODES, head, |slot, input| output[code_slot(slot) * head + input]),
-            head_output_bias: permuted(|code| tensor("decoder.head.output.bias")[code]).into(),
+            head: Head::new(config, "head", tensor),
+            second: decoder.pairs.then(|| SecondHead::new(config, tensor)),
         }
     }
 }
@@ -132,7 +178,8 @@ impl<A: Arithmetic> Network<A> {
 impl<A: Arithmetic> Network<A> {
     fn bytes(&self) -> usize {
         let layer = |layer: &Layer<A>| layer.previous.bytes() + layer.current.bytes() + layer.out.bytes();
-        self.layers.iter().map(layer).sum::<usize>() + self.head_hidden.bytes() + self.head_output.bytes()
+        let second = self.second.as_ref().map_or(0, |second| second.head.bytes());
+        self.layers.iter().map(layer).sum::<usize>() + self.head.bytes() + second
     }
 }
 
@@ -183,8 +230,10 @@ impl AnyPass {
 /// One stream's part of one sample: from what lies in its [`AnyPass::path`], which is overwritten, to its logits.
 pub(super) struct Turn<'a, P> {
     pub(super) pass: &'a mut P,
-    /// The sample's index.
+    /// How many passes came before.
     pub(super) time: usize,
+    /// What the last sample was drawn as.
+    pub(super) last: u8,
     /// All layers' gate biases, then the head's.
     pub(super) condition: &'a [Block],
     /// Permuted and without the prior.
@@ -194,7 +243,8 @@ pub(super) struct Turn<'a, P> {
 impl<'a, P> Turn<'a, P> {
     #[inline(always)]
     fn with<Q>(self, pass: impl FnOnce(&'a mut P) -> &'a mut Q) -> Turn<'a, Q> {
-        Turn { pass: pass(self.pass), time: self.time, condition: self.condition, logits: self.logits }
+        let Self { time, last, condition, logits, .. } = self;
+        Turn { pass: pass(self.pass), time, last, condition, logits }
     }
 }
 
@@ -202,6 +252,7 @@ impl<'a, P> Turn<'a, P> {
 struct Logits<'a, A: Arithmetic, const B: usize> {
     network: &'a Network<A>,
     turns: [Turn<'a, Pass<A>>; B],
+    is_second: bool,
 }
 
 impl<A: Arithmetic, const B: usize> Task for Logits<'_, A, B> {
@@ -209,7 +260,13 @@ impl<A: Arithmetic, const B: usize> Task for Logits<'_, A, B> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        self.network.logits(lanes, self.turns);
+        let Self { network, mut turns, is_second } = self;
+        if !is_second {
+            network.pass_layers(lanes, &mut turns);
+            network.pass_head(lanes, &network.head, None, turns);
+        } else if let Some(second) = &network.second {
+            network.pass_head(lanes, &second.head, Some(&second.told), turns);
+        }
     }
 }
 
@@ -221,6 +278,7 @@ pub(super) struct Pass<A: Arithmetic> {
     residual_blocks: usize,
     /// The gates' outputs, which are at most 1.
     gated: Box<[A::Slot]>,
+    rectified: Box<[Block]>,
     hidden: Box<[Block]>,
     /// What the products after the skips and the hidden layer read.
     skip_inputs: Vectors<A>,
@@ -249,6 +307,7 @@ impl<A: Arithmetic> Pass<A> {
             paths: zeros(residual + skip),
             residual_blocks: residual,
             gated: vec![A::silence(isa); residual].into(),
+            rectified: zeros(skip),
             hidden: zeros(head),
             skip_inputs: Vectors::silence(1, skip, isa),
             hidden_inputs: Vectors::silence(1, head, isa),
@@ -271,17 +330,17 @@ impl<A: Arithmetic> Pass<A> {
 
 impl<A: Arithmetic> Network<A> {
     #[inline(always)]
-    fn logits<L: Lanes, const B: usize>(&self, lanes: L, mut turns: [Turn<Pass<A>>; B]) {
+    fn pass_layers<L: Lanes, const B: usize>(&self, lanes: L, turns: &mut [Turn<Pass<A>>; B]) {
         let residual = self.residual_blocks;
         let gate_blocks = 2 * residual;
-        for turn in &mut turns {
+        for turn in &mut *turns {
             turn.pass.paths[residual..].copy_from_slice(&self.skip_bias);
         }
         for (index, layer) in self.layers.iter().enumerate() {
-            delayed_taps(lanes, layer, index, &mut turns);
+            delayed_taps(lanes, layer, index, turns);
             let ahead = layer.samples_ahead::<L>();
             let slot = |time: usize| time & (layer.dilation - 1);
-            for Turn { pass, time, .. } in &mut turns {
+            for Turn { pass, time, .. } in &mut *turns {
                 pass.queues[index].ring.put(lanes, slot(*time), &pass.paths[..residual]);
             }
             let gates = turns.each_mut().map(|turn| {
@@ -295,7 +354,7 @@ impl<A: Arithmetic> Network<A> {
                 }
             });
             gated_product(lanes, &layer.current, gates);
-            for Turn { pass, .. } in &mut turns {
+            for Turn { pass, .. } in &mut *turns {
                 for (block, bias) in pass.paths.iter_mut().zip(&layer.residual_bias) {
                     lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&bias.0)), &mut block.0);
                 }
@@ -307,25 +366,44 @@ impl<A: Arithmetic> Network<A> {
             });
             product(lanes, &layer.out, paths);
         }
+    }
 
-        for Turn { pass, condition, .. } in &mut turns {
-            let skips = &mut pass.paths[residual..];
-            rectify(lanes, skips);
-            pass.skip_inputs.put(lanes, 0, skips);
-            pass.hidden.copy_from_slice(&condition[gate_blocks * self.layers.len()..]);
+    /// From the skips that the layers left, with what `told` says of the last code, to logits.
+    #[inline(always)]
+    fn pass_head<L: Lanes, const B: usize>(
+        &self,
+        lanes: L,
+        head: &Head<A>,
+        told: Option<&[Block]>,
+        mut turns: [Turn<Pass<A>>; B],
+    ) {
+        let residual = self.residual_blocks;
+        let gates = 2 * residual * self.layers.len();
+        for Turn { pass, last, condition, .. } in &mut turns {
+            pass.rectified.copy_from_slice(&pass.paths[residual..]);
+            if let Some(told) = told {
+                let skip = pass.rectified.len();
+                let told = &told[usize::from(*last) * skip..][..skip];
+                for (block, told) in pass.rectified.iter_mut().zip(told) {
+                    lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&told.0)), &mut block.0);
+                }
+            }
+            rectify(lanes, &mut pass.rectified);
+            pass.skip_inputs.put(lanes, 0, &pass.rectified);
+            pass.hidden.copy_from_slice(&condition[gates..]);
         }
         let hidden = turns.each_mut().map(|turn| {
             let pass = &mut *turn.pass;
             (pass.skip_inputs.get(0), &mut pass.hidden[..])
         });
-        product(lanes, &self.head_hidden, hidden);
+        product(lanes, &head.hidden, hidden);
         for Turn { pass, logits, .. } in &mut turns {
             rectify(lanes, &mut pass.hidden);
             pass.hidden_inputs.put(lanes, 0, &pass.hidden);
-            logits.copy_from_slice(&self.head_output_bias);
+            logits.copy_from_slice(&head.output_bias);
         }
         let logits = turns.each_mut().map(|turn| (turn.pass.hidden_inputs.get(0), &mut turn.logits[..]));
-        product(lanes, &self.head_output, logits);
+        product(lanes, &head.output, logits);
     }
 }
 

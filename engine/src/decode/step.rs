@@ -278,16 +278,23 @@ fn step<L: Lanes, const B: usize>(
     mut states: [&mut State; B],
     index: usize,
 ) {
+    let in_pass = weights.config.decoder.samples_per_pass();
+    // Hops are of whole passes.
+    let is_second = !index.is_multiple_of(in_pass);
     for state in &mut states {
-        enter(lanes, weights, state, index);
+        recall(lanes, weights, state, index);
+        if !is_second {
+            enter(lanes, weights, state);
+        }
     }
     let turns = states.each_mut().map(|state| Turn {
-        time: state.sample as usize,
+        time: state.sample as usize / in_pass,
+        last: state.last[0],
         pass: &mut state.pass,
         condition: &state.hop.condition,
         logits: &mut state.logits,
     });
-    weights.network.logits(lanes, turns);
+    weights.network.logits(lanes, turns, is_second);
     if weights.frame.prior.is_some() {
         for state in &mut states {
             add_prior(lanes, weights, state);
@@ -295,15 +302,26 @@ fn step<L: Lanes, const B: usize>(
     }
 }
 
-/// The input layer: from what was sung to what the first dilated layer reads.
+/// What the input layer and the prior read: sines and cosines, and what was sung one period ago.
 #[inline(always)]
-fn enter<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: usize) {
+fn recall<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index: usize) {
     let phase = state.phases[index];
     for (group, (sines, cosines)) in state.sines.iter_mut().zip(&mut state.cosines).enumerate() {
         let (sin, cos) = sixteen_waves(lanes, phase, group * LANES);
         lanes.store(sin, &mut sines.0);
         lanes.store(cos, &mut cosines.0);
     }
+    if state.hop.voiced
+        && weights.period.is_some()
+        && let Some(period) = &mut state.period
+    {
+        period.read(index, &state.past);
+    }
+}
+
+/// The input layer: from what was sung to what the first dilated layer reads.
+#[inline(always)]
+fn enter<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State) {
     let path = state.pass.path();
     let residual = path.len();
     let current = usize::from(state.last[0]) * residual;
@@ -321,9 +339,8 @@ fn enter<L: Lanes>(lanes: L, weights: &DecoderWeights, state: &mut State, index:
         product(lanes, cosine_weights, [((&state.cosines, ()), path)]);
     }
     if state.hop.voiced
-        && let (Some(matrix), Some(period)) = (&weights.period, &mut state.period)
+        && let (Some(matrix), Some(period)) = (&weights.period, &state.period)
     {
-        period.read(index, &state.past);
         product(lanes, matrix, [((&period.code_taps, ()), path)]);
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Size {
     pub(super) residual: usize,
     skip: usize,
     head: usize,
+    pub(super) pairs: bool,
     /// Width and layers of the frame network.
     frame: (usize, usize),
     /// Harmonics and taps one period ago.
@@ -75,6 +76,7 @@ impl Size {
                 residual_channels: self.residual,
                 skip_channels: self.skip,
                 head_channels: self.head,
+                pairs: self.pairs,
                 prior: self.prior.map(|(taps, harmonics)| PriorConfig { taps, harmonics }),
             },
         };
@@ -85,13 +87,15 @@ impl Size {
 
 /// Odd ones among them: every tile width, sizes below, at and above multiples of the lanes, every switch off once.
 #[rustfmt::skip]
-pub(super) const SIZES: [Size; 6] = [
-    Size { hop: 50, blocks: 2, layers: 4, residual: 7, skip: 5, head: 9, frame: (11, 1), excitation: (0, 0), prior: None, f0: false, loudness: false },
-    Size { hop: 50, blocks: 2, layers: 5, residual: 33, skip: 20, head: 50, frame: (40, 2), excitation: (3, 3), prior: Some((5, 0)), f0: true, loudness: false },
-    Size { hop: 64, blocks: 1, layers: 7, residual: 20, skip: 70, head: 1, frame: (16, 1), excitation: (17, 5), prior: Some((33, 19)), f0: true, loudness: true },
-    Size { hop: 80, blocks: 1, layers: 5, residual: 100, skip: 40, head: 90, frame: (24, 3), excitation: (8, 0), prior: None, f0: true, loudness: false },
-    Size { hop: 16, blocks: 3, layers: 1, residual: 1, skip: 1, head: 1, frame: (1, 2), excitation: (1, 1), prior: Some((1, 1)), f0: true, loudness: true },
-    Size { hop: 160, blocks: 2, layers: 9, residual: 48, skip: 48, head: 64, frame: (64, 2), excitation: (8, 3), prior: Some((16, 16)), f0: true, loudness: true },
+pub(super) const SIZES: [Size; 8] = [
+    Size { hop: 50, blocks: 2, layers: 4, residual: 7, skip: 5, head: 9, pairs: false, frame: (11, 1), excitation: (0, 0), prior: None, f0: false, loudness: false },
+    Size { hop: 50, blocks: 2, layers: 5, residual: 33, skip: 20, head: 50, pairs: false, frame: (40, 2), excitation: (3, 3), prior: Some((5, 0)), f0: true, loudness: false },
+    Size { hop: 64, blocks: 1, layers: 7, residual: 20, skip: 70, head: 1, pairs: false, frame: (16, 1), excitation: (17, 5), prior: Some((33, 19)), f0: true, loudness: true },
+    Size { hop: 80, blocks: 1, layers: 5, residual: 100, skip: 40, head: 90, pairs: false, frame: (24, 3), excitation: (8, 0), prior: None, f0: true, loudness: false },
+    Size { hop: 16, blocks: 3, layers: 1, residual: 1, skip: 1, head: 1, pairs: false, frame: (1, 2), excitation: (1, 1), prior: Some((1, 1)), f0: true, loudness: true },
+    Size { hop: 160, blocks: 2, layers: 9, residual: 48, skip: 48, head: 64, pairs: false, frame: (64, 2), excitation: (8, 3), prior: Some((16, 16)), f0: true, loudness: true },
+    Size { hop: 46, blocks: 2, layers: 4, residual: 25, skip: 19, head: 17, pairs: true, frame: (11, 1), excitation: (3, 3), prior: Some((5, 7)), f0: true, loudness: true },
+    Size { hop: 20, blocks: 1, layers: 6, residual: 16, skip: 40, head: 70, pairs: true, frame: (9, 2), excitation: (0, 0), prior: None, f0: false, loudness: false },
 ];
 
 /// Uniform random tensors that keep activations of order one and logits a few units wide.
@@ -99,8 +103,10 @@ pub(super) fn random_tensors(config: &ModelConfig) -> Tensors {
     let specs = tensor_specs(config, 1);
     let tensor = |(id, spec): (usize, &crate::voice::TensorSpec)| {
         let bound = match (spec.name.as_str(), spec.shape.len()) {
-            ("decoder.input.current" | "decoder.input.previous", _) => 1.0,
-            ("decoder.head.output.weight", _) => 3.0 / (spec.shape[1] as f32).sqrt(),
+            ("decoder.input.current" | "decoder.input.previous" | "decoder.second.code", _) => 1.0,
+            ("decoder.head.output.weight" | "decoder.second.output.weight", _) => {
+                3.0 / (spec.shape[1] as f32).sqrt()
+            }
             ("prior.weight", _) => 0.5 / (spec.shape[1] as f32).sqrt(),
             (_, 1) => 0.3,
             _ => 1.7 / (spec.shape[1] as f32).sqrt(),

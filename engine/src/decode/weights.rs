@@ -188,17 +188,17 @@ impl DecoderWeights {
         flat(&self.values)[code_slot(usize::from(code))]
     }
 
-    /// Bytes of weights that one sample needs, its network's alone: what a step has to read.
+    /// Bytes of weights that one pass through the network needs: what it has to read.
     pub fn network_bytes(&self) -> usize {
         self.network.bytes()
     }
 
-    /// Multiply-adds of one sample's network.
+    /// Multiply-adds of one pass through the network.
     pub fn network_multiply_adds(&self) -> usize {
         let decoder = &self.config.decoder;
         let (residual, skip) = (decoder.residual_channels, decoder.skip_channels);
         let layers = decoder.layers() * residual * (5 * residual + skip) - residual * residual;
-        layers + decoder.head_channels * (skip + CODES)
+        layers + decoder.samples_per_pass() * decoder.head_channels * (skip + CODES)
     }
 
     /// Sizes and switches of the model these weights are of.

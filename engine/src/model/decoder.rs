@@ -16,7 +16,7 @@ pub struct DecoderInput {
     pub features: Tensor,
     /// Past codes `(B, T + 2)`: sample t reads `[t + 1]` as the last and `[t]` as the last but one.
     pub codes: Arc<[u8]>,
-    /// Sines, then cosines of the F0 harmonics, then codes one period ago, times voicing: `(B, T, excitation_size)`.
+    /// Of pairs those of the first samples alone are read. Sines, then cosines of the F0 harmonics, then codes one period ago, times voicing: `(B, T, excitation_size)`.
     pub excitation: Arc<[f32]>,
     /// The prior's regressors `(B, T, taps + 2 harmonics + period_taps)`: past sample values, level-scaled harmonics,
     /// sample values one period ago.
@@ -42,16 +42,22 @@ impl<'a> Decoder<'a> {
     /// Negative log-likelihood in nats of every sample, `(B, T)`, for latent frames `(B, latent_size, F)`; zero
     /// before `first_scored`.
     pub fn nll(&self, latent: &Tensor, input: &DecoderInput, first_scored: usize) -> Result<Tensor> {
-        let (state, side) = self.run(latent, input)?;
-        let weights = self.head_weights()?;
-        let targets = input.targets.clone();
-        ops::head_nll(&state, &side, &weights, targets, self.head_options(latent.dim(2)?, first_scored))
+        let mut nll = Vec::new();
+        let passes = self.config.decoder.samples_per_pass();
+        for (nth, head) in self.run(latent, input)?.into_iter().enumerate() {
+            let targets: Arc<[u8]> = input.targets.iter().skip(nth).step_by(passes).copied().collect();
+            let first_scored = (first_scored + passes - 1 - nth) / passes;
+            let options = self.head_options(latent.dim(2)?, first_scored);
+            nll.push(ops::head_nll(&head.state, &head.side, &head.weights, targets, options)?);
+        }
+        in_turns(&nll, 2)
     }
 
     /// Logits `(B, 256, T)` including the prior's log-density, without gradient: the reference of the fast decoder.
     pub fn logits(&self, latent: &Tensor, input: &DecoderInput) -> Result<Tensor> {
-        let (state, side) = self.run(latent, input)?;
-        ops::head_logits(&state, &side, &self.head_weights()?, self.head_options(latent.dim(2)?, 0))
+        let options = self.head_options(latent.dim(2)?, 0);
+        let logits = |head: Head| ops::head_logits(&head.state, &head.side, &head.weights, options);
+        in_turns(&self.run(latent, input)?.into_iter().map(logits).collect::<Result<Vec<_>>>()?, 3)
     }
 
     fn head_options(&self, frames: usize, first_scored: usize) -> ops::HeadOptions {
@@ -74,16 +80,14 @@ impl<'a> Decoder<'a> {
         self.parameters.pack(&names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn head_weights(&self) -> Result<Tensor> {
-        self.parameters.pack(&[
-            "decoder.head.hidden.weight",
-            "decoder.head.output.weight",
-            "decoder.head.output.bias",
-        ])
+    fn head_weights(&self, name: &str) -> Result<Tensor> {
+        let names =
+            ["hidden.weight", "output.weight", "output.bias"].map(|part| format!("decoder.{name}.{part}"));
+        self.parameters.pack(&names.each_ref().map(String::as_str))
     }
 
-    /// The layers' final state `(B, R + S, T)` and the head's frame-wise inputs, packed.
-    fn run(&self, latent: &Tensor, input: &DecoderInput) -> Result<(Tensor, Tensor)> {
+    /// What each sample of a pass through the layers is read from, the first first.
+    fn run(&self, latent: &Tensor, input: &DecoderInput) -> Result<Vec<Head>> {
         let config = self.config;
         let decoder = &config.decoder;
         let (batch, _, frames) = latent.dims3()?;
@@ -93,17 +97,45 @@ impl<'a> Decoder<'a> {
 
         let gates = decoder.layers() * 2 * decoder.residual_channels;
         let gate_biases = conditions.narrow(1, 0, gates)?.contiguous()?.reshape((batch, frames, gates))?;
-        let state = self.input_state(input, batch)?;
+        let passes = decoder.samples_per_pass();
+        let state = every(&self.input_state(input, batch)?, 0, passes)?;
         let state = ops::gated_stack(&state, &gate_biases, &self.layer_weights()?, &decoder.dilations())?;
 
-        let head = conditions.narrow(1, gates, decoder.head_channels)?.contiguous()?;
-        let mut side = vec![head.flatten_all()?];
-        if let Some(prior) = decoder.prior {
-            let (mean, log_scale) = self.prior(input, &frame, prior.taps, batch, frames)?;
-            side.push(mean.flatten_all()?);
-            side.push(log_scale.flatten_all()?);
+        let bias = conditions.narrow(1, gates, decoder.head_channels)?.contiguous()?;
+        let prior =
+            decoder.prior.map(|prior| self.prior(input, &frame, prior.taps, batch, frames)).transpose()?;
+        let side = |nth: usize| {
+            let mut side = vec![bias.flatten_all()?];
+            if let Some((mean, log_scale)) = &prior {
+                side.push(every(mean, nth, passes)?.flatten_all()?);
+                side.push(log_scale.flatten_all()?);
+            }
+            Tensor::cat(&side, 0)
+        };
+        let mut heads = vec![Head { state, side: side(0)?, weights: self.head_weights("head")? }];
+        if decoder.pairs {
+            heads.push(Head {
+                state: self.told_first(&heads[0].state, input)?,
+                side: side(1)?,
+                weights: self.head_weights("second")?,
+            });
         }
-        Ok((state, Tensor::cat(&side, 0)?))
+        Ok(heads)
+    }
+
+    /// The layers' final state with what the first sample's code adds to its skips.
+    fn told_first(&self, state: &Tensor, input: &DecoderInput) -> Result<Tensor> {
+        let (batch, _, passes) = state.dims3()?;
+        let (residual, skip) = (self.config.decoder.residual_channels, self.config.decoder.skip_channels);
+        // Of a segment's `T + 2` codes sample t is the one at t + 2.
+        let of_segment =
+            |codes: &'_ [u8]| codes[2..].iter().step_by(2).map(|&code| u32::from(code)).collect();
+        let drawn: Vec<Vec<u32>> = input.codes.chunks_exact(2 * passes + 2).map(of_segment).collect();
+        let table = self.parameters.get("decoder.second.code")?;
+        let told = table.index_select(&Tensor::new(drawn.concat(), table.device())?, 0)?;
+        let told = told.reshape((batch, passes, skip))?.transpose(1, 2)?;
+        let skips = (state.narrow(1, residual, skip)? + told)?;
+        Tensor::cat(&[&state.narrow(1, 0, residual)?, &skips], 1)
     }
 
     /// The frame network's output `(B F, frame_channels)`; `singers` and `features` as in [`DecoderInput`].
@@ -187,6 +219,35 @@ impl<'a> Decoder<'a> {
         let scale = raw.narrow(1, scale_at, 1)?.contiguous()?.reshape((batch, frames))?.clamp(-5f32, 3f32)?;
         let log_scale = ((scale + &input.log_level)? - 0.7)?;
         Ok((mean, log_scale))
+    }
+}
+
+/// What one head reads.
+struct Head {
+    /// The layers' final state `(B, R + S, T / heads)`.
+    state: Tensor,
+    /// The head's frame-wise inputs, packed.
+    side: Tensor,
+    weights: Tensor,
+}
+
+/// From the `nth` on every `step`th of the values along the last axis.
+fn every(values: &Tensor, nth: usize, step: usize) -> Result<Tensor> {
+    if step == 1 {
+        return Ok(values.clone());
+    }
+    let mut shape = values.dims().to_vec();
+    let last = shape.len();
+    shape[last - 1] /= step;
+    shape.push(step);
+    values.reshape(shape)?.narrow(last, nth, 1)?.squeeze(last)?.contiguous()
+}
+
+/// One value of each in turns along their last axis, which is number `axis - 1`.
+fn in_turns(parts: &[Tensor], axis: usize) -> Result<Tensor> {
+    match parts {
+        [only] => Ok(only.clone()),
+        parts => Tensor::stack(parts, axis)?.flatten_from(axis - 1),
     }
 }
 

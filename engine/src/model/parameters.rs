@@ -112,7 +112,7 @@ impl Parameters {
 fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
     let count = spec.elements();
     let name = name_in_decoder(&spec.name);
-    if name.starts_with("decoder.input.") {
+    if name.starts_with("decoder.input.") || name == "decoder.second.code" {
         return fourier_features(spec.shape[0], spec.shape[1], generator);
     }
     if name.ends_with("bias") || name == "decoder.skip_bias" || name == "encoder.mel_mean" {
@@ -131,8 +131,8 @@ fn initial_values(spec: &TensorSpec, generator: &mut Generator) -> Vec<f32> {
         CODEBOOK => (inputs as f32).sqrt() * 0.3,
         EMBEDDING => (inputs as f32).sqrt() * 0.5,
         "decoder.excitation.weight" => (inputs as f32).sqrt() * 0.3,
-        "decoder.head.hidden.weight" => 0.4,
-        "decoder.head.output.weight" => 0.5,
+        "decoder.head.hidden.weight" | "decoder.second.hidden.weight" => 0.4,
+        "decoder.head.output.weight" | "decoder.second.output.weight" => 0.5,
         _ if name.ends_with(".previous") || name.ends_with(".current") => 0.7,
         _ if name.ends_with(".skip.weight") || name.ends_with(".residual.weight") => 0.5,
         _ => 1.0,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{Decoder, DecoderInput, Parameters, encode};
 use crate::decode::{self, DecoderWeights, F0Phase, FrameInput, PeriodLags, harmonic_waves, period_taps};
@@ -43,6 +43,7 @@ fn config(encoder: EncoderConfig) -> ModelConfig {
             residual_channels: 8,
             skip_channels: 6,
             head_channels: 7,
+            pairs: false,
             prior: Some(PriorConfig { taps: 4, harmonics: 5 }),
         },
     }
@@ -139,7 +140,9 @@ fn decoder_input(config: &ModelConfig, frames: &[Frame], codes: &[u8], singer: u
 fn the_cached_decoder_computes_the_graphs_logits_from_the_first_sample_on() {
     let mut plain = config(mel());
     plain.decoder.prior = None;
-    for (seed, config) in [(1, config(mel())), (2, plain)] {
+    let mut pairs = config(mel());
+    pairs.decoder.pairs = true;
+    for (seed, config) in [(1, config(mel())), (2, plain), (3, pairs)] {
         let mut random = Generator::new(seed, 0);
         let parameters = Parameters::new(&config, 3, seed).unwrap();
         // Biases start at zero: give them values, so that each is seen to be used.
@@ -264,5 +267,48 @@ fn the_streaming_encoders_compute_the_graphs_latents() {
                 assert!((got - want).abs() < 1e-4, "{encoder:?} frame {index}: {got} against {want}");
             }
         }
+    }
+}
+
+/// Along its own gradient a loss grows by the square of it.
+#[test]
+fn gradients_of_pairs_are_those_of_the_likelihood() {
+    let mut config = config(mel());
+    config.decoder.pairs = true;
+    let mut random = Generator::new(7, 0);
+    let parameters = Parameters::new(&config, 3, 7).unwrap();
+    let frames = random_frames(&config, 6, &mut random);
+    let codes: Vec<u8> =
+        (0..frames.len() * config.hop_samples).map(|_| 100 + random.below(50) as u8).collect();
+    let latent = Tensor::zeros((1, config.latent_size, frames.len()), DType::F32, &Device::Cpu).unwrap();
+    let input = decoder_input(&config, &frames, &codes, 1);
+    let loss = || Decoder::new(&config, &parameters).nll(&latent, &input, 3).unwrap().mean_all().unwrap();
+    let gradients = loss().backward().unwrap();
+    for name in [
+        "decoder.second.code",
+        "decoder.second.hidden.weight",
+        "decoder.second.output.weight",
+        "decoder.second.output.bias",
+        "decoder.head.hidden.weight",
+        "decoder.layers.3.current",
+        "decoder.input.previous",
+        "decoder.excitation.weight",
+        "prior.weight",
+        "condition.weight",
+    ] {
+        let start = parameters.values().unwrap()[name].clone();
+        let gradient: Vec<f32> =
+            gradients.get(parameters.get(name).unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+        assert!(square > 0.0, "{name}");
+        let step = 0.01 / square.sqrt();
+        let at = |step: f64| {
+            let moved = start.iter().zip(&gradient).map(|(&value, &g)| value + (step * f64::from(g)) as f32);
+            parameters.set(name, &moved.collect::<Vec<_>>()).unwrap();
+            f64::from(loss().to_scalar::<f32>().unwrap())
+        };
+        let slope = (at(step) - at(-step)) / (2.0 * step);
+        at(0.0);
+        assert!((slope / square - 1.0).abs() < 0.02, "{name}: {slope} for {square}");
     }
 }

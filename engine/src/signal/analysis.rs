@@ -205,6 +205,7 @@ mod tests {
                 residual_channels: 8,
                 skip_channels: 8,
                 head_channels: 8,
+                pairs: false,
                 prior: None,
             },
         }

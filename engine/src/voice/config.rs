@@ -210,6 +210,10 @@ pub struct DecoderConfig {
     pub skip_channels: usize,
     /// Width of the hidden layer between skips and logits.
     pub head_channels: usize,
+    /// Pass through the layers once for two samples: a second head gives the second of them from the same skips and the
+    /// code that the first was drawn as.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pairs: bool,
     /// The linear prior whose log-density is added to the logits.
     pub prior: Option<PriorConfig>,
 }
@@ -362,6 +366,12 @@ impl ModelConfig {
                 return Err(ConfigError("a harmonic prior needs condition.f0 and condition.loudness".into()));
             }
         }
+        if decoder.pairs && !self.hop_samples.is_multiple_of(2) {
+            return Err(ConfigError(format!(
+                "decoder.pairs needs an even hop_samples, not {}",
+                self.hop_samples
+            )));
+        }
         if self.condition.excitation_size() > 0 && !self.condition.f0 {
             return Err(ConfigError("excitation_harmonics and period_taps need condition.f0".into()));
         }
@@ -447,6 +457,11 @@ impl ConditionConfig {
 impl DecoderConfig {
     fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Samples of one pass through the layers.
+    pub fn samples_per_pass(&self) -> usize {
+        if self.pairs { 2 } else { 1 }
     }
 
     /// Dilated layers in all.

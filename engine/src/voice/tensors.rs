@@ -184,6 +184,13 @@ fn decoder_specs(config: &ModelConfig) -> Vec<TensorSpec> {
     add("decoder.head.hidden.weight".into(), &[head, skip]);
     add("decoder.head.output.weight".into(), &[MU_LAW_CODES, head]);
     add("decoder.head.output.bias".into(), &[MU_LAW_CODES]);
+    if decoder.pairs {
+        // What the first sample's code adds to the skips that the second head reads.
+        add("decoder.second.code".into(), &[MU_LAW_CODES, skip]);
+        add("decoder.second.hidden.weight".into(), &[head, skip]);
+        add("decoder.second.output.weight".into(), &[MU_LAW_CODES, head]);
+        add("decoder.second.output.bias".into(), &[MU_LAW_CODES]);
+    }
     if decoder.prior.is_some() {
         add("prior.weight".into(), &[config.prior_size(), frame_channels]);
         add("prior.bias".into(), &[config.prior_size()]);

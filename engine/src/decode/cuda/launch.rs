@@ -92,6 +92,9 @@ impl Streaming {
 
 impl Placed {
     pub(super) fn new(driver: &Arc<dyn Driver>, weights: &DecoderWeights) -> Result<Self, GpuError> {
+        if weights.config().decoder.pairs {
+            return Err(GpuError::Pairs);
+        }
         let sizes = Sizes::of(weights.config());
         for limits in &driver.facts().limits {
             let Some(plan) = Plan::new(&sizes, limits) else { continue };

@@ -12,7 +12,7 @@ use super::{Gpu, GpuError};
 use crate::decode::tests::{Frame, SIZES, Size, pack_in, random_tensors};
 use crate::decode::{Decoder, DecoderWeights, FrameInput, HopTask, decode_hops};
 use crate::emulation::{compile_emulator, watched_races};
-use crate::voice::{Arithmetic, Sampling};
+use crate::voice::{Arithmetic, ModelConfig, Sampling};
 
 /// A chip that all of the sizes fit on, in one block.
 const LARGE: Limits = Limits { chip_words: 1 << 20, most_blocks: 1, most_threads: 64, clusters: false };
@@ -77,7 +77,7 @@ fn structures_are_as_long_as_the_kernels() {
 
 #[test]
 fn one_block_sings_what_the_processor_sings() {
-    for size in &SIZES {
+    for size in SIZES.iter().filter(|size| !size.pairs) {
         assert_equal(size, &gpu(LARGE, 1), 1, 3);
     }
 }
@@ -88,7 +88,7 @@ fn several_blocks_sing_what_the_processor_sings() {
     for (chip_words, most_blocks, clusters) in
         [(6_000, 2, false), (9_000, 3, true), (8_000, 3, false), (5_500, 5, true), (4_000, 5, false)]
     {
-        for size in SIZES.iter().filter(|size| size.residual < 48) {
+        for size in SIZES.iter().filter(|size| size.residual < 48 && !size.pairs) {
             let limits = Limits { chip_words, most_blocks, most_threads: 64, clusters };
             assert_equal(size, &gpu(limits, most_blocks), 1, 2);
         }
@@ -183,17 +183,20 @@ fn replaced_after_two_hops(failing: Arc<Gpu>) {
 
 #[test]
 fn what_a_gpu_cannot_sing_is_refused() {
-    let config = SIZES[0].config();
-    let refused = |arithmetic, limits| {
-        let weights = pack_in(arithmetic, &config, &random_tensors(&config));
+    let refused = |config: &ModelConfig, arithmetic, limits| {
+        let weights = pack_in(arithmetic, config, &random_tensors(config));
         let mut decoder = Decoder::new(weights, Sampling::default());
         let refused = decoder.sing_on(&gpu(limits, 1)).unwrap_err();
         assert!(!decoder.is_on_gpu());
         refused
     };
-    assert!(matches!(refused(Arithmetic::F32, LARGE), GpuError::Arithmetic));
+    let config = SIZES[0].config();
+    assert!(matches!(refused(&config, Arithmetic::F32, LARGE), GpuError::Arithmetic));
     let small = Limits { chip_words: 100, ..LARGE };
-    assert!(matches!(refused(Arithmetic::Int8, small), GpuError::TooWide { .. }));
+    assert!(matches!(refused(&config, Arithmetic::Int8, small), GpuError::TooWide { .. }));
+    let mut pairs = config.clone();
+    pairs.decoder.pairs = true;
+    assert!(matches!(refused(&pairs, Arithmetic::Int8, LARGE), GpuError::Pairs));
 }
 
 /// Names the emulator that [`threads_sing`] runs.

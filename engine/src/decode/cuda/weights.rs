@@ -162,12 +162,12 @@ impl Packed {
             model.excitation_period = pile.add_single(period);
         }
         model.skip_bias = pile.add_floats(flat(&network.skip_bias));
-        model.head_hidden = pile.add_rows(&network.head_hidden.rows(), sizes.skip / 4, &[]);
+        model.head_hidden = pile.add_rows(&network.head.hidden.rows(), sizes.skip / 4, &[]);
         [model.chip_head_hidden, model.chip_head_output] = plan.head.map(on_chip);
         let in_order =
             |permuted: &[f32]| (0..CODES).map(|code| permuted[code_slot(code)]).collect::<Vec<_>>();
-        model.head_output = pile.add_rows(&unpermuted(network.head_output.rows()), sizes.head / 2, &[]);
-        model.head_output_bias = pile.add_floats(&in_order(flat(&network.head_output_bias)));
+        model.head_output = pile.add_rows(&unpermuted(network.head.output.rows()), sizes.head / 2, &[]);
+        model.head_output_bias = pile.add_floats(&in_order(flat(&network.head.output_bias)));
         model.values = pile.add_floats(&in_order(flat(&weights.values)));
         model.ln_widths = pile.add_floats(&in_order(flat(&weights.ln_widths)));
         Some(Self { model, words: pile.0, told, state_words, first_ring })

@@ -14,6 +14,8 @@ pub(super) struct Reference<'a> {
     /// Inputs of every layer at every past sample.
     past: Vec<Vec<Vec<f64>>>,
     codes: Vec<u8>,
+    /// Skips of the last pass through the layers.
+    skips: Vec<f64>,
     turns: f64,
     /// Samples in the F0 period of the current sample.
     period: f64,
@@ -60,6 +62,7 @@ impl<'a> Reference<'a> {
             tensors,
             past,
             codes: Vec::new(),
+            skips: Vec::new(),
             turns: 0.0,
             period: 0.0,
             previous_f0: None,
@@ -74,7 +77,7 @@ impl<'a> Reference<'a> {
             return self.times(name, inputs);
         }
         let (weight_steps, neighbours, input_steps) =
-            if name == "decoder.head.output.weight" { (2047.0, 1, 1023.0) } else { (127.0, 2, 127.0) };
+            if name.ends_with(".output.weight") { (2047.0, 1, 1023.0) } else { (127.0, 2, 127.0) };
         let inputs = rounded(inputs, bound.unwrap_or_else(|| largest_of(inputs, 1)), input_steps);
         let dot = |row: &[f32]| {
             let row: Vec<f64> = row.iter().map(|&weight| f64::from(weight)).collect();
@@ -137,7 +140,16 @@ impl<'a> Reference<'a> {
             self.period = rate / here;
             let unit = 2.0_f64.powi(-32);
             self.turns = (self.turns + (here / rate / unit).round() * unit).fract();
-            logits.extend(self.step(frame, &condition, prior.as_deref()));
+            // The second sample of a pair is read from the same pass and the first one's code.
+            let name = if config.decoder.pairs && index % 2 == 1 { "second" } else { "head" };
+            if name == "head" {
+                self.skips = self.pass_layers(frame, &condition);
+            } else {
+                let told = self.vector("decoder.second.code");
+                let first = self.code(1) * self.skips.len();
+                self.skips.iter_mut().zip(&told[first..]).for_each(|(skip, told)| *skip += told);
+            }
+            logits.extend(self.head(name, frame, &condition, prior.as_deref()));
             self.codes.push(code);
         }
         logits
@@ -156,7 +168,11 @@ impl<'a> Reference<'a> {
         taps.map(|back| at(back) + lag.fract() * (at(back + 1) - at(back))).collect()
     }
 
-    fn step(&mut self, frame: &Frame, condition: &[f64], prior: Option<&[f64]>) -> Vec<f64> {
+    fn wave(&self, k: usize, shift: f64) -> f64 {
+        (TAU * (self.turns * k as f64 + shift).fract()).sin()
+    }
+
+    fn pass_layers(&mut self, frame: &Frame, condition: &[f64]) -> Vec<f64> {
         let decoder = &self.config.decoder;
         let residual = decoder.residual_channels;
         let (current, previous) =
@@ -164,11 +180,10 @@ impl<'a> Reference<'a> {
         let (q1, q2) = (self.code(1), self.code(2));
         let mut h: Vec<f64> =
             (0..residual).map(|r| current[q1 * residual + r] + previous[q2 * residual + r]).collect();
-        let wave = |k: usize, shift: f64| (TAU * (self.turns * k as f64 + shift).fract()).sin();
         let harmonics = self.config.condition.excitation_harmonics;
         if self.config.condition.excitation_size() > 0 && frame.voiced {
-            let sines = (1..=harmonics).map(|k| wave(k, 0.0));
-            let mut waves: Vec<f64> = sines.chain((1..=harmonics).map(|k| wave(k, 0.25))).collect();
+            let sines = (1..=harmonics).map(|k| self.wave(k, 0.0));
+            let mut waves: Vec<f64> = sines.chain((1..=harmonics).map(|k| self.wave(k, 0.25))).collect();
             waves.extend(self.a_period_ago(|code| (code as f64 + 0.5) / 128.0 - 1.0));
             for (h, e) in h.iter_mut().zip(self.times("decoder.excitation.weight", &waves)) {
                 *h += e;
@@ -198,12 +213,19 @@ impl<'a> Reference<'a> {
                 *s += d;
             }
         }
+        skips
+    }
+
+    fn head(&self, name: &str, frame: &Frame, condition: &[f64], prior: Option<&[f64]>) -> Vec<f64> {
+        let decoder = &self.config.decoder;
+        let residual = decoder.residual_channels;
+        let name = |part: &str| format!("decoder.{name}.{part}");
         let relu = |values: Vec<f64>| values.into_iter().map(|v| v.max(0.0)).collect::<Vec<_>>();
         let head_bias = &condition[2 * residual * decoder.layers()..];
-        let hidden = self.layer_times("decoder.head.hidden.weight", &relu(skips), None);
+        let hidden = self.layer_times(&name("hidden.weight"), &relu(self.skips.clone()), None);
         let hidden = relu(hidden.iter().zip(head_bias).map(|(a, b)| a + b).collect());
-        let mut logits = self.layer_times("decoder.head.output.weight", &hidden, None);
-        for (logit, bias) in logits.iter_mut().zip(self.vector("decoder.head.output.bias")) {
+        let mut logits = self.layer_times(&name("output.weight"), &hidden, None);
+        for (logit, bias) in logits.iter_mut().zip(self.vector(&name("output.bias"))) {
             *logit += bias;
         }
         if let (Some(prior), Some(o)) = (decoder.prior, prior) {
@@ -225,7 +247,7 @@ impl<'a> Reference<'a> {
                 let f = k as f64 * f64::from(frame.f0_hz);
                 if frame.voiced && f < 0.475 * f64::from(self.config.sample_rate_hz) {
                     let (sine, cosine) = (o[taps + k - 1], o[taps + harmonics + k - 1]);
-                    mean += level * (sine * wave(k, 0.0) + cosine * wave(k, 0.25));
+                    mean += level * (sine * self.wave(k, 0.0) + cosine * self.wave(k, 0.25));
                 }
             }
             if frame.voiced {

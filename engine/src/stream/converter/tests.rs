@@ -79,6 +79,7 @@ fn bank(encoder: EncoderConfig) -> Arc<VoiceBank> {
             residual_channels: 8,
             skip_channels: 8,
             head_channels: 8,
+            pairs: false,
             prior: Some(PriorConfig { taps: 8, harmonics: 4 }),
         },
     };

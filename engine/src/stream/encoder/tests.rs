@@ -22,6 +22,7 @@ fn config(encoder: EncoderConfig, hop_samples: usize) -> ModelConfig {
             residual_channels: 1,
             skip_channels: 1,
             head_channels: 1,
+            pairs: false,
             prior: None,
         },
     }

@@ -38,6 +38,7 @@ fn tiny_config() -> ModelConfig {
             residual_channels: 4,
             skip_channels: 4,
             head_channels: 4,
+            pairs: false,
             prior: Some(PriorConfig { taps: 8, harmonics: 4 }),
         },
     }
@@ -304,7 +305,7 @@ fn relatives_that_cannot_be_are_refused() {
     assert_eq!(change(&envelope).check(), Ok(()));
     VoiceBank::random(change(&envelope), 2, 1).unwrap();
     type Change<'a> = &'a dyn Fn(&mut ModelConfig);
-    let refusals: [(Change, &str); 8] = [
+    let refusals: [(Change, &str); 9] = [
         (&|config| config.encoder = EncoderConfig::None, "latent_size"),
         (&|config| config.singers = SingerInput::None, "singer_embedding_size"),
         (&|config| config.bottleneck = Some(BottleneckConfig::Gaussian), "Gaussian bottleneck"),
@@ -313,6 +314,13 @@ fn relatives_that_cannot_be_are_refused() {
             "bottleneck.codes is 1",
         ),
         (&|config| config.decoder = DecoderConfig::default(), "decoder.blocks is 0"),
+        (
+            &|config| {
+                config.hop_samples = 161;
+                config.decoder.pairs = true;
+            },
+            "even hop_samples, not 161",
+        ),
         (
             &|config| config.envelope = Some(EnvelopeConfig { channels: vec![2], maps_f0: false }),
             "encoder.kind",
