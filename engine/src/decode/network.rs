@@ -261,12 +261,13 @@ impl<A: Arithmetic, const B: usize> Task for Logits<'_, A, B> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { network, mut turns, is_second } = self;
-        if !is_second {
-            network.pass_layers(lanes, &mut turns);
-            network.pass_head(lanes, &network.head, None, turns);
-        } else if let Some(second) = &network.second {
-            network.pass_head(lanes, &second.head, Some(&second.told), turns);
+        let (mut head, mut told) = (&network.head, None);
+        match &network.second {
+            Some(second) if is_second => (head, told) = (&second.head, Some(&*second.told)),
+            _ => network.pass_layers(lanes, &mut turns),
         }
+        // Once for both, as it is compiled into every kernel.
+        network.pass_head(lanes, head, told, turns);
     }
 }
 
