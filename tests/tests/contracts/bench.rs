@@ -19,9 +19,14 @@ fn every_figure_is_there_and_a_number() {
     let rows = |name: &str| figures[name].as_array().cloned().unwrap_or_default();
     let (ceilings, decoders) = (rows("ceilings"), rows("decoders"));
     assert!(!ceilings.is_empty());
-    // Five sizes, for 1, 2 and 4 streams, in bytes with every kernel, in `f32` with all but one that is no other there.
+    // Five sizes of single samples and two of pairs, for 1, 2 and 4 streams, in bytes with every kernel, in `f32` with all
+    // but one that is no other there.
     let own_f32 = ceilings.iter().filter(|ceiling| ceiling["kernel"] != "AvxVnni").count();
-    assert_eq!(decoders.len(), 5 * 3 * (ceilings.len() + own_f32));
+    let of_each_size = 3 * (ceilings.len() + own_f32);
+    for (samples, sizes) in [(1, 5), (2, 2)] {
+        let rows = decoders.iter().filter(|row| row["samples_per_pass"] == samples);
+        assert_eq!(rows.count(), sizes * of_each_size, "{samples} samples a pass");
+    }
     let positive = |value: &Value, name: &str| {
         assert!(
             value[name].as_f64().is_some_and(|figure| figure.is_finite() && figure > 0.0),
