@@ -16,7 +16,8 @@ pub struct DecoderInput {
     pub features: Tensor,
     /// Past codes `(B, T + 2)`: sample t reads `[t + 1]` as the last and `[t]` as the last but one.
     pub codes: Arc<[u8]>,
-    /// Of pairs those of the first samples alone are read. Sines, then cosines of the F0 harmonics, then codes one period ago, times voicing: `(B, T, excitation_size)`.
+    /// Sines, then cosines of the F0 harmonics, then codes one period ago, times voicing: `(B, T, excitation_size)`. Of
+    /// pairs those of the first samples alone are read.
     pub excitation: Arc<[f32]>,
     /// The prior's regressors `(B, T, taps + 2 harmonics + period_taps)`: past sample values, level-scaled harmonics,
     /// sample values one period ago.
@@ -43,10 +44,10 @@ impl<'a> Decoder<'a> {
     /// before `first_scored`.
     pub fn nll(&self, latent: &Tensor, input: &DecoderInput, first_scored: usize) -> Result<Tensor> {
         let mut nll = Vec::new();
-        let passes = self.config.decoder.samples_per_pass();
+        let in_pass = self.config.decoder.samples_per_pass();
         for (nth, head) in self.run(latent, input)?.into_iter().enumerate() {
-            let targets: Arc<[u8]> = input.targets.iter().skip(nth).step_by(passes).copied().collect();
-            let first_scored = (first_scored + passes - 1 - nth) / passes;
+            let targets: Arc<[u8]> = input.targets.iter().skip(nth).step_by(in_pass).copied().collect();
+            let first_scored = (first_scored + in_pass - 1 - nth) / in_pass;
             let options = self.head_options(latent.dim(2)?, first_scored);
             nll.push(ops::head_nll(&head.state, &head.side, &head.weights, targets, options)?);
         }
@@ -97,8 +98,8 @@ impl<'a> Decoder<'a> {
 
         let gates = decoder.layers() * 2 * decoder.residual_channels;
         let gate_biases = conditions.narrow(1, 0, gates)?.contiguous()?.reshape((batch, frames, gates))?;
-        let passes = decoder.samples_per_pass();
-        let state = every(&self.input_state(input, batch)?, 0, passes)?;
+        let in_pass = decoder.samples_per_pass();
+        let state = every(&self.input_state(input, batch)?, 0, in_pass)?;
         let state = ops::gated_stack(&state, &gate_biases, &self.layer_weights()?, &decoder.dilations())?;
 
         let bias = conditions.narrow(1, gates, decoder.head_channels)?.contiguous()?;
@@ -107,7 +108,7 @@ impl<'a> Decoder<'a> {
         let side = |nth: usize| {
             let mut side = vec![bias.flatten_all()?];
             if let Some((mean, log_scale)) = &prior {
-                side.push(every(mean, nth, passes)?.flatten_all()?);
+                side.push(every(mean, nth, in_pass)?.flatten_all()?);
                 side.push(log_scale.flatten_all()?);
             }
             Tensor::cat(&side, 0)
