@@ -456,3 +456,28 @@ impl<A: Arithmetic> Vectors<A> {
         (&self.slots[index * self.blocks..][..self.blocks], self.scales[index])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::uniform;
+
+    /// What AVX2's sixteen bits rest on, held to rows whose neighbours round up together, to signs and to an odd last one.
+    #[test]
+    fn neighbouring_bytes_have_at_most_128_steps_together() {
+        let rows: [&dyn Fn(usize) -> f32; 5] = [
+            &|_| 0.7,
+            &|input| if input % 2 == 0 { -0.7 } else { 0.7 },
+            &|input| if input == 6 { 3.0 } else { 0.1 },
+            &|input| 63.5 - (input / 2) as f32 * 0.25 + if input % 2 == 0 { 0.0 } else { 1e-5 },
+            &|input| 2.0 * uniform(4, input as u64) - 1.0,
+        ];
+        let inputs = 7;
+        let weight = |row: usize, input: usize| rows.get(row).map_or(0.0, |row| row(input));
+        let (numbers, _) = rounded_rows(1, inputs, &weight, BYTE_STEPS, PAIR);
+        for (row, numbers) in numbers.chunks_exact(inputs).take(rows.len()).enumerate() {
+            let most = numbers.chunks(PAIR).map(|pair| pair.iter().map(|n| n.abs()).sum::<i16>()).max();
+            assert!(matches!(most, Some(126..=128)), "row {row}: {numbers:?}");
+        }
+    }
+}

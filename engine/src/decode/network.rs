@@ -279,6 +279,7 @@ pub(super) struct Pass<A: Arithmetic> {
     residual_blocks: usize,
     /// The gates' outputs, which are at most 1.
     gated: Box<[A::Slot]>,
+    /// What a head reads of the skips.
     rectified: Box<[Block]>,
     hidden: Box<[Block]>,
     /// What the products after the skips and the hidden layer read.
@@ -381,15 +382,16 @@ impl<A: Arithmetic> Network<A> {
         let residual = self.residual_blocks;
         let gates = 2 * residual * self.layers.len();
         for Turn { pass, last, condition, .. } in &mut turns {
-            pass.rectified.copy_from_slice(&pass.paths[residual..]);
-            if let Some(told) = told {
-                let skip = pass.rectified.len();
-                let told = &told[usize::from(*last) * skip..][..skip];
-                for (block, told) in pass.rectified.iter_mut().zip(told) {
-                    lanes.store(lanes.add(lanes.load(&block.0), lanes.load(&told.0)), &mut block.0);
+            // The skips themselves stay for a second head.
+            let skips = &pass.paths[residual..];
+            let told = told.map(|told| &told[usize::from(*last) * skips.len()..][..skips.len()]);
+            for (index, (block, skip)) in pass.rectified.iter_mut().zip(skips).enumerate() {
+                let mut heard = lanes.load(&skip.0);
+                if let Some(told) = told {
+                    heard = lanes.add(heard, lanes.load(&told[index].0));
                 }
+                lanes.store(lanes.max(heard, lanes.splat(0.0)), &mut block.0);
             }
-            rectify(lanes, &mut pass.rectified);
             pass.skip_inputs.put(lanes, 0, &pass.rectified);
             pass.hidden.copy_from_slice(&condition[gates..]);
         }
