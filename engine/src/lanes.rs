@@ -128,6 +128,8 @@ impl Isa {
 pub(crate) trait Task {
     /// What it gives.
     type Output;
+    /// Whether integer products are made in it, by itself or by tasks that it runs: AVX-VNNI has nothing else that AVX2 lacks.
+    const HAS_INTEGERS: bool = false;
     /// Does it. Implementations must be `#[inline(always)]`, as must all they call with `lanes`.
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
@@ -151,7 +153,7 @@ pub(crate) trait Lanes: Copy {
     /// How an activation of 0 is stored as a byte: what is added to all of them.
     const SILENCE: i8 = 0;
 
-    /// Runs the task in a function compiled for this instruction set.
+    /// Runs the task in a function of its own, compiled for this instruction set.
     fn run<T: Task>(self, task: T) -> T::Output;
     /// The same value in all lanes.
     fn splat(self, value: f32) -> Self::F;
@@ -244,6 +246,7 @@ impl Lanes for Scalar {
     type Pair = [i16; 2];
     const AHEAD: usize = 4;
 
+    #[inline(never)]
     fn run<T: Task>(self, task: T) -> T::Output {
         task.run(self)
     }
@@ -405,6 +408,7 @@ mod tests {
 
     impl Task for Extremes {
         type Output = Got;
+        const HAS_INTEGERS: bool = true;
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) -> Got {

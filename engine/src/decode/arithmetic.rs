@@ -24,6 +24,8 @@ type Packed<A> = (Box<[<A as Arithmetic>::Cell]>, Box<[<A as Arithmetic>::Row]>)
 pub(super) trait Arithmetic: Sized + 'static {
     /// Of the product that gives the logits: an error there is heard at once, one in a layer is averaged away.
     type Logits: Arithmetic;
+    /// See [`Task::HAS_INTEGERS`](crate::lanes::Task::HAS_INTEGERS).
+    const HAS_INTEGERS: bool;
     /// Inputs that one cell of a matrix covers.
     const INPUTS: usize;
     /// The weights of sixteen outputs for so many inputs.
@@ -85,6 +87,7 @@ pub(super) struct Single;
 
 impl Arithmetic for Single {
     type Logits = Self;
+    const HAS_INTEGERS: bool = false;
     const INPUTS: usize = 1;
     type Cell = Block;
     type Row = ();
@@ -233,6 +236,7 @@ impl ByteSlot {
 
 impl Arithmetic for Int8 {
     type Logits = Int16;
+    const HAS_INTEGERS: bool = true;
     const INPUTS: usize = 4;
     type Cell = ByteCell;
     type Row = ByteRow;
@@ -340,6 +344,7 @@ impl WordSlot {
 
 impl Arithmetic for Int16 {
     type Logits = Self;
+    const HAS_INTEGERS: bool = true;
     const INPUTS: usize = 2;
     type Cell = WordCell;
     /// `m / 2047` of every row.

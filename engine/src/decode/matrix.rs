@@ -7,7 +7,7 @@
 
 use super::arithmetic::{Arithmetic, Integer, Single};
 use super::math::gate;
-use crate::lanes::{Block, LANES, Lanes, blocks_for};
+use crate::lanes::{Block, LANES, Lanes, Task, blocks_for};
 
 /// Blocks of the widest tile: its sums fill twelve of AVX2's sixteen registers.
 const WIDEST: usize = 6;
@@ -155,6 +155,32 @@ fn tiles<'a, C>(
 /// `sums += matrix . inputs` for `B` pairs of them in one pass over the weights.
 #[inline(always)]
 pub(super) fn product<L: Lanes, A: Arithmetic, const B: usize>(
+    lanes: L,
+    matrix: &Matrix<A>,
+    pairs: [(Input<A>, &mut [Block]); B],
+) {
+    lanes.run(Product { matrix, pairs });
+}
+
+/// [`product`] as a task: one function for all callers, as it is long where it is compiled into each.
+struct Product<'a, A: Arithmetic, const B: usize> {
+    matrix: &'a Matrix<A>,
+    pairs: [(Input<'a, A>, &'a mut [Block]); B],
+}
+
+impl<A: Arithmetic, const B: usize> Task for Product<'_, A, B> {
+    type Output = ();
+    const HAS_INTEGERS: bool = A::HAS_INTEGERS;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        inline_product(lanes, self.matrix, self.pairs);
+    }
+}
+
+/// [`product`] without a call, for a step's innermost products.
+#[inline(always)]
+pub(super) fn inline_product<L: Lanes, A: Arithmetic, const B: usize>(
     lanes: L,
     matrix: &Matrix<A>,
     pairs: [(Input<A>, &mut [Block]); B],

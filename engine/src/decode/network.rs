@@ -1,7 +1,7 @@
 //! The dilated layers and the heads: their weights, what a stream remembers of them, one pass, which gives one sample or two.
 
 use super::arithmetic::{Arithmetic, Int8, Single, Vectors};
-use super::matrix::{GateMatrix, Gates, Matrix, gated_product, product, product_ahead};
+use super::matrix::{GateMatrix, Gates, Matrix, gated_product, inline_product, product, product_ahead};
 use super::weights::{CODES, PaddedGroups, code_slot, padded, permuted};
 use crate::lanes::{Block, Isa, Lanes, Task, blocks_for};
 use crate::voice::{self, ModelConfig};
@@ -257,6 +257,7 @@ struct Logits<'a, A: Arithmetic, const B: usize> {
 
 impl<A: Arithmetic, const B: usize> Task for Logits<'_, A, B> {
     type Output = ();
+    const HAS_INTEGERS: bool = A::HAS_INTEGERS;
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
@@ -366,7 +367,7 @@ impl<A: Arithmetic> Network<A> {
                 let pass = &mut *turn.pass;
                 ((&*pass.gated, A::UNIT), &mut pass.paths[first..])
             });
-            product(lanes, &layer.out, paths);
+            inline_product(lanes, &layer.out, paths);
         }
     }
 
@@ -406,7 +407,7 @@ impl<A: Arithmetic> Network<A> {
             logits.copy_from_slice(&head.output_bias);
         }
         let logits = turns.each_mut().map(|turn| (turn.pass.hidden_inputs.get(0), &mut turn.logits[..]));
-        product(lanes, &head.output, logits);
+        inline_product(lanes, &head.output, logits);
     }
 }
 

@@ -177,11 +177,12 @@ impl<const B: usize> Task for BeginHops<'_, B> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
+        let Self { weights, streams } = self;
         if const { B <= L::STREAMS } {
-            begin_hops(lanes, self.weights, self.streams);
+            begin_hops(lanes, weights, streams);
         } else {
-            for stream in self.streams {
-                begin_hops(lanes, self.weights, [stream]);
+            for stream in streams {
+                lanes.run(BeginHops { weights, streams: [stream] });
             }
         }
     }
@@ -189,33 +190,52 @@ impl<const B: usize> Task for BeginHops<'_, B> {
 
 impl<const B: usize> Task for DecodeHops<'_, B> {
     type Output = ();
+    const HAS_INTEGERS: bool = true;
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
+        let Self { weights, streams } = self;
         if const { B <= L::STREAMS } {
-            draw_hops(lanes, self.weights, self.streams);
+            decode_hops(lanes, weights, streams);
         } else {
-            for stream in self.streams {
-                draw_hops(lanes, self.weights, [stream]);
+            for stream in streams {
+                lanes.run(DecodeHops { weights, streams: [stream] });
             }
         }
     }
 }
 
 #[inline(always)]
-fn draw_hops<L: Lanes, const B: usize>(lanes: L, weights: &DecoderWeights, mut streams: [HopOf; B]) {
+fn decode_hops<L: Lanes, const B: usize>(lanes: L, weights: &DecoderWeights, mut streams: [HopOf; B]) {
     for index in 0..weights.config.hop_samples {
         step(lanes, weights, streams.each_mut().map(|stream| &mut *stream.state), index);
         for stream in &mut streams {
-            let sharpness = stream.sharpness();
-            let HopOf { state, sampling, seed, output, .. } = stream;
-            let random = uniform(*seed, state.sample);
-            let floor = sampling.floor_probability;
-            let code = draw(lanes, &state.logits, &mut state.scratch, sharpness, floor, random);
-            state.codes[index] = code;
-            output[index] = weights.value(code);
-            state.feed(code, output[index]);
+            lanes.run(Draw { weights, stream, index });
         }
+    }
+}
+
+/// Draws the hop's `index`th sample and feeds it.
+struct Draw<'a, 'b> {
+    weights: &'a DecoderWeights,
+    stream: &'a mut HopOf<'b>,
+    index: usize,
+}
+
+impl Task for Draw<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { weights, stream, index } = self;
+        let sharpness = stream.sharpness();
+        let HopOf { state, sampling, seed, output, .. } = stream;
+        let random = uniform(*seed, state.sample);
+        let floor = sampling.floor_probability;
+        let code = draw(lanes, &state.logits, &mut state.scratch, sharpness, floor, random);
+        state.codes[index] = code;
+        output[index] = weights.value(code);
+        state.feed(code, output[index]);
     }
 }
 
@@ -232,11 +252,12 @@ pub(super) struct ScoreHop<'a> {
 
 impl Task for ScoreHop<'_> {
     type Output = ();
+    const HAS_INTEGERS: bool = true;
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { weights, state, .. } = self;
-        begin_hops(lanes, weights, [(&mut *state, self.frame)]);
+        lanes.run(BeginHops { weights, streams: [(&mut *state, self.frame)] });
         if let Some(phases) = self.phases {
             state.phases.copy_from_slice(phases);
         }
@@ -282,10 +303,7 @@ fn step<L: Lanes, const B: usize>(
     // Hops are of whole passes.
     let is_second = !index.is_multiple_of(in_pass);
     for state in &mut states {
-        recall(lanes, weights, state, index);
-        if !is_second {
-            enter(lanes, weights, state);
-        }
+        lanes.run(Enter { weights, state, index, is_second });
     }
     let turns = states.each_mut().map(|state| Turn {
         time: state.sample as usize / in_pass,
@@ -297,8 +315,45 @@ fn step<L: Lanes, const B: usize>(
     weights.network.logits(lanes, turns, is_second);
     if weights.frame.prior.is_some() {
         for state in &mut states {
-            add_prior(lanes, weights, state);
+            lanes.run(AddPrior { weights, state });
         }
+    }
+}
+
+/// What one stream does before its pass through the network. This and what comes after the pass are tasks, functions of their
+/// own, so that they are compiled once for any number of streams.
+struct Enter<'a> {
+    weights: &'a DecoderWeights,
+    state: &'a mut State,
+    index: usize,
+    is_second: bool,
+}
+
+impl Task for Enter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { weights, state, index, is_second } = self;
+        recall(lanes, weights, state, index);
+        if !is_second {
+            enter(lanes, weights, state);
+        }
+    }
+}
+
+/// See [`add_prior`].
+struct AddPrior<'a> {
+    weights: &'a DecoderWeights,
+    state: &'a mut State,
+}
+
+impl Task for AddPrior<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        add_prior(lanes, self.weights, self.state);
     }
 }
 

@@ -44,7 +44,7 @@ impl Avx512 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2<T: Task>(lanes: impl Lanes, task: T) -> T::Output {
+fn run_avx2<T: Task>(lanes: Avx2, task: T) -> T::Output {
     task.run(lanes)
 }
 
@@ -243,7 +243,11 @@ impl<const VNNI: bool> Lanes for TwoOfEight<VNNI> {
     const SILENCE: i8 = UNSIGNED;
 
     fn run<T: Task>(self, task: T) -> T::Output {
-        if VNNI { proven!(run_avx_vnni(self, task)) } else { proven!(run_avx2(self, task)) }
+        if const { VNNI && T::HAS_INTEGERS } {
+            proven!(run_avx_vnni(self, task))
+        } else {
+            proven!(run_avx2(TwoOfEight::<false>(()), task))
+        }
     }
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
