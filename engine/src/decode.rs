@@ -34,8 +34,11 @@
 //!   second head reads a row of `decoder.second.code` is added, one addition each; then all is as in the first head, from
 //!   the same bias. The prior is each sample's own.
 //! - `exp` is `2^(x log2 e)` by a polynomial of degree 6 (relative error below 1e-7 besides the argument's rounding),
-//!   in gates (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is one
-//!   polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).
+//!   in gates of `f32` (`(1 - e^-2a) / ((1 + e^-b)(1 + e^-2a))`, one division), softmax and logistic density; `ln(1 + x)` is
+//!   one polynomial of degree 9, sines one odd polynomial of degree 9 after an exact reduction (module `math`).
+//! - A gate that is rounded to bytes is one fraction of polynomials, within 1e-4 of the gate or 1/80 of a byte's step: with
+//!   tanh as `x P(x^2) / Q(x^2)`, P and Q of degree 2 and x held within 5.05, and `sigmoid(b) = (1 + tanh(b/2)) / 2`, it is
+//!   `((a/2) P(a^2)) (Q(c^2) + c P(c^2)) / (Q(a^2) Q(c^2))` with `c = b/2`, every product rounded but the one that is added.
 //! - The prior's mean adds 16 lanes of taps (window of past values, oldest first, zeros in front up to a multiple of
 //!   16), then sines, then cosines, then taps one period ago, with fused multiply-adds; then the lanes as a tree (l + 8,
 //!   + 4, + 2, + 1). Its parameters are computed once a hop in `f64` from additions, multiplications and divisions alone.

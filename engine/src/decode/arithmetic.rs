@@ -4,6 +4,7 @@
 //! Sums of integers are exact, so any instruction set may add them in any order. The formulas are in the numeric
 //! specification ([`super`]).
 
+use super::math::{gate, gate_in_steps};
 use crate::lanes::{Block, Isa, LANES, Lanes, flat};
 
 /// Largest magnitude of a byte.
@@ -53,7 +54,9 @@ pub(super) trait Arithmetic: Sized + 'static {
     fn silence(isa: Isa) -> Self::Slot;
     /// Activations of a vector.
     fn put<L: Lanes>(lanes: L, values: &[Block], slots: &mut [Self::Slot]) -> Self::Scale;
-    /// Sixteen activations of a vector whose magnitudes are at most 1.
+    /// `tanh(a) * sigmoid(b)`, as good as the steps to which it is rounded.
+    fn gate<L: Lanes>(lanes: L, a: L::F, b: L::F) -> L::F;
+    /// Sixteen activations of a vector whose magnitudes are at most 1, none of them NaN.
     fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut Self::Slot);
     /// What such a vector is worth.
     const UNIT: Self::Scale;
@@ -115,6 +118,10 @@ impl Arithmetic for Single {
     #[inline(always)]
     fn put<L: Lanes>(_lanes: L, values: &[Block], slots: &mut [Block]) {
         slots.copy_from_slice(values);
+    }
+    #[inline(always)]
+    fn gate<L: Lanes>(lanes: L, a: L::F, b: L::F) -> L::F {
+        gate(lanes, a, b)
     }
     #[inline(always)]
     fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut Block) {
@@ -279,8 +286,12 @@ impl Arithmetic for Int8 {
         step
     }
     #[inline(always)]
+    fn gate<L: Lanes>(lanes: L, a: L::F, b: L::F) -> L::F {
+        gate_in_steps(lanes, a, b)
+    }
+    #[inline(always)]
     fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut ByteSlot) {
-        lanes.store_bytes(in_steps(lanes, values, BYTE_STEPS, BYTE_STEPS), &mut slot.0);
+        lanes.store_bytes(lanes.mul(values, lanes.splat(BYTE_STEPS)), &mut slot.0);
     }
     const UNIT: f32 = 1.0 / BYTE_STEPS;
     #[inline(always)]
@@ -382,8 +393,12 @@ impl Arithmetic for Int16 {
         step
     }
     #[inline(always)]
+    fn gate<L: Lanes>(lanes: L, a: L::F, b: L::F) -> L::F {
+        gate(lanes, a, b)
+    }
+    #[inline(always)]
     fn put_unit<L: Lanes>(lanes: L, values: L::F, slot: &mut WordSlot) {
-        lanes.store_words(in_steps(lanes, values, ACTIVATION_STEPS, ACTIVATION_STEPS), &mut slot.0);
+        lanes.store_words(lanes.mul(values, lanes.splat(ACTIVATION_STEPS)), &mut slot.0);
     }
     const UNIT: f32 = 1.0 / ACTIVATION_STEPS;
     #[inline(always)]

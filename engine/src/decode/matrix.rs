@@ -6,7 +6,6 @@
 //! each with one fused multiply-add, whatever the tiling.
 
 use super::arithmetic::{Arithmetic, Integer, Single};
-use super::math::gate;
 use crate::lanes::{Block, LANES, Lanes, Task, blocks_for};
 
 /// Blocks of the widest tile: its sums fill twelve of AVX2's sixteen registers.
@@ -302,7 +301,8 @@ impl<L: Lanes, A: Arithmetic, const B: usize> Tile<'_, L, A, B> {
         for b in 0..B {
             let out = &mut gates[b].gated[first..][..H];
             for h in 0..H {
-                A::put_unit(self.lanes, gate(self.lanes, products[b][h], products[b][H + h]), &mut out[h]);
+                let gate = A::gate(self.lanes, products[b][h], products[b][H + h]);
+                A::put_unit(self.lanes, gate, &mut out[h]);
             }
         }
     }

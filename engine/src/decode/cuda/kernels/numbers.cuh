@@ -29,12 +29,29 @@ __device__ __forceinline__ float exp2_of(float x)
     return __uint_as_float(__float_as_uint(sum) + (__float_as_uint(shifted) << 23));
 }
 
-// tanh(a) sigmoid(b).
+// The polynomials of tanh in gates, of the argument's square.
+__device__ __forceinline__ float gate_numerator(float square)
+{
+    float sum = __fmaf_rn(0.00065006810961292110f, square, 0.10155465672030730f);
+    return __fmaf_rn(sum, square, 0.99979956339754140f);
+}
+
+__device__ __forceinline__ float gate_denominator(float square)
+{
+    float sum = __fmaf_rn(0.012589360965402693f, square, 0.43430903411022886f);
+    return __fmaf_rn(sum, square, 1.0f);
+}
+
+// tanh(a) sigmoid(b), to within 1e-4.
 __device__ __forceinline__ float gate_of(float a, float b)
 {
-    float x = exp2_of(__fmul_rn(held(a, 10.0f), -2.0f * LOG2_E));
-    float q = __fadd_rn(1.0f, exp2_of(__fmul_rn(held(b, 40.0f), -LOG2_E)));
-    return __fdiv_rn(__fsub_rn(1.0f, x), __fmaf_rn(q, x, q));
+    a = held(a, 5.05f);
+    float c = held(__fmul_rn(b, 0.5f), 5.05f);
+    float aa = __fmul_rn(a, a), cc = __fmul_rn(c, c);
+    float tanh_over = __fmul_rn(__fmul_rn(a, 0.5f), gate_numerator(aa));
+    float sigmoid_under = gate_denominator(cc);
+    float sigmoid_over = __fmaf_rn(c, gate_numerator(cc), sigmoid_under);
+    return __fdiv_rn(__fmul_rn(tanh_over, sigmoid_over), __fmul_rn(gate_denominator(aa), sigmoid_under));
 }
 
 // The logarithm of the logistic density at n, without its scale.
