@@ -6,6 +6,7 @@ use crate::error::{ChoreError, Result};
 use crate::workspace::{cargo, replace, root, run as run_command, target};
 
 const PACKAGE: &str = "falsetto-plugin";
+const RELEASE: &str = "--release";
 
 /// `cargo xtask bundle`
 pub fn run() -> Result<()> {
@@ -16,13 +17,25 @@ pub fn run() -> Result<()> {
 
 /// Builds both formats in release, with the editor; gives their folder.
 pub fn release() -> Result<PathBuf> {
-    let failed = |e: &dyn std::fmt::Display| ChoreError::Bundle(format!("{e:#}"));
-    // The bundler reads `bundler.toml` in, and runs cargo from, the current folder.
-    std::env::set_current_dir(root()).map_err(|source| ChoreError::File { path: root(), source })?;
-    let (packages, arguments) = ([PACKAGE.to_owned()], ["--release".to_owned()]);
-    nice_plug_xtask::build(&packages, &arguments).map_err(|e| failed(&e))?;
-    nice_plug_xtask::bundle(&target(), PACKAGE, &arguments, false).map_err(|e| failed(&e))?;
+    from_root()?;
+    nice_plug_xtask::build(&[PACKAGE.to_owned()], &[RELEASE.to_owned()]).map_err(failed)?;
+    package()
+}
+
+/// Makes both formats of the plugin that a release build of the workspace left; gives their folder.
+pub fn package() -> Result<PathBuf> {
+    from_root()?;
+    nice_plug_xtask::bundle(&target(), PACKAGE, &[RELEASE.to_owned()], false).map_err(failed)?;
     Ok(target().join("bundled"))
+}
+
+/// The bundler reads `bundler.toml` in, and runs cargo from, the current folder.
+fn from_root() -> Result<()> {
+    std::env::set_current_dir(root()).map_err(|source| ChoreError::File { path: root(), source })
+}
+
+fn failed(error: impl std::fmt::Display) -> ChoreError {
+    ChoreError::Bundle(format!("{error:#}"))
 }
 
 /// Builds a `.clap` that aborts the host when its audio thread allocates; gives its folder. It has no editor, since

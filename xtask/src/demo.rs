@@ -1,14 +1,13 @@
 //! `cargo xtask demo`: the built plugin in a real host, singing every demo take with every singer.
 
 mod glyphs;
+mod home;
+mod melody;
 mod picture;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use falsetto_engine::signal::range::octaves_between;
-use falsetto_engine::stream::median_f0_hz;
-use falsetto_engine::voice::VoiceBank;
 use falsetto_tests::clap_host::Module;
 use falsetto_tests::command::{read_wav, write_wav};
 use falsetto_tests::play::Plan;
@@ -35,7 +34,7 @@ pub struct Arguments {
 struct Conversion {
     take: String,
     singer: String,
-    transpose_semitones: f32,
+    transpose_semitones: f64,
     latency_samples: usize,
     sample_rate_hz: u32,
     real_time_factor: f64,
@@ -49,14 +48,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     make_folder(&folder)?;
     let takes = takes_in(&root().join(&arguments.takes))?;
     let module = Module::open(&bundles.join("Falsetto.clap"))?;
-    let bank = VoiceBank::default_bank()?;
+    let homes_hz = home::homes_hz()?;
     let mut conversions = Vec::new();
     for take in &takes {
         for singer in module.instance()?.choices(SINGER)? {
             if arguments.singer.as_ref().is_some_and(|only| *only != singer) {
                 continue;
             }
-            let conversion = convert(&module, &bank, take, &singer, &folder)?;
+            let conversion = convert(&module, homes_hz.get(&singer).copied(), take, &singer, &folder)?;
             println!("{} -> {} ({:.2} x real time)", conversion.take, singer, conversion.real_time_factor);
             conversions.push(conversion);
         }
@@ -77,16 +76,9 @@ fn takes_in(folder: &Path) -> Result<Vec<PathBuf>> {
     if takes.is_empty() { Err(ChoreError::NoTakes(folder.into())) } else { Ok(takes) }
 }
 
-/// Octaves, in semitones, that bring the take nearest to where the singer is at home: what *Fit octave* does in the editor.
-fn fitted_octave(bank: &VoiceBank, singer: &str, rate_hz: u32, take: &[f32]) -> Result<f32> {
-    let home = bank.card().singers.iter().find(|known| known.name == singer).map(|known| known.median_f0_hz);
-    let take = median_f0_hz(bank, rate_hz, take)?;
-    Ok(take.zip(home).map_or(0.0, |(take, home)| octaves_between(take, home)))
-}
-
 fn convert(
     module: &Module,
-    bank: &VoiceBank,
+    home_hz: Option<f64>,
     take: &Path,
     singer: &str,
     folder: &Path,
@@ -98,7 +90,9 @@ fn convert(
     let (sample_rate_hz, input) = read_wav(take).map_err(wav(take))?;
     let mut instance = module.instance()?;
     instance.set_by_name(SINGER, singer)?;
-    let transpose_semitones = fitted_octave(bank, singer, sample_rate_hz, &input[0])?;
+    let median_hz = melody::median_f0_hz(&melody::f0_hz(sample_rate_hz, &input[0]));
+    let transpose_semitones =
+        median_hz.zip(home_hz).map_or(0.0, |(take, home)| home::fitted_octave(take, home));
     instance.set_by_name(TRANSPOSE, &format!("{transpose_semitones} st"))?;
     let played = instance.bounce(&input, &Plan::offline(f64::from(sample_rate_hz), BLOCK_SAMPLES))?;
     let name = take.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use falsetto_engine::stream::StreamError;
-use falsetto_engine::voice::VoiceError;
 use falsetto_tests::play::HostError;
 use thiserror::Error;
 
@@ -41,10 +39,8 @@ pub enum ChoreError {
     NoToolkit,
     #[error("{}: {source}", path.display())]
     Report { path: PathBuf, source: serde_json::Error },
-    #[error("the built-in bank: {0}")]
-    Voice(#[from] VoiceError),
-    #[error("the demo: {0}")]
-    Stream(#[from] StreamError),
+    #[error("{}: not a voice bank: {reason}", path.display())]
+    Bank { path: PathBuf, reason: String },
     #[error("{failed} of {steps} steps failed: {names}")]
     Steps { failed: usize, steps: usize, names: String },
 }

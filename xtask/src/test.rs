@@ -30,9 +30,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         steps.may("lints", lint);
         steps.may("PTX", ptx::check);
     }
-    let bundles = steps.must("plugin", bundle::release)?;
+    steps.must("plugin, command and tests", build)?;
+    let bundles = steps.must("bundles", bundle::package)?;
     let checked = steps.must("plugin with allocation guard", bundle::checked)?;
-    steps.must("command and tests, build", build)?;
     steps.may("tests", || test(arguments, &bundles, &checked, &python));
     steps.report()
 }
@@ -44,8 +44,9 @@ fn lint() -> Result<()> {
 }
 
 fn build() -> Result<()> {
-    // One build for the command and the tests, so that their dependencies are compiled with one set of features.
-    run_command(cargo().args(["build", "--release", "--workspace", "--bins", "--tests"]))
+    // One build for all, so that what they share is compiled with one set of features, once. The plugin by itself, as
+    // `cargo xtask bundle` builds it, has fewer: the one with the allocation guard is built so.
+    run_command(cargo().args(["build", "--release", "--workspace", "--lib", "--bins", "--tests"]))
 }
 
 fn test(arguments: &Arguments, bundles: &PathBuf, checked: &PathBuf, python: &PathBuf) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use falsetto_engine::signal::f0::{F0Tracker, PATIENT_DECISION_MS};
 use plotters::prelude::*;
 use realfft::RealFftPlanner;
 
 use super::glyphs::write_text;
+use super::melody;
 use crate::error::{ChoreError, Result};
 
 const WIDTH: u32 = 1200;
@@ -28,7 +28,6 @@ const WINDOW_SECONDS: f64 = 0.04;
 /// Darkest level below the loudest, in dB.
 const RANGE_DB: f32 = 75.0;
 const F0_COLOUR: RGBColor = RGBColor(90, 220, 255);
-const F0_HOP_SECONDS: f64 = 0.01;
 
 /// Draws `take` above `sung`, both mono at the same rate, into a PNG file.
 pub fn draw(path: &Path, sample_rate_hz: u32, take: &[f32], sung: &[f32]) -> Result<()> {
@@ -84,23 +83,17 @@ fn draw_spectrogram<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) ->
 
 fn draw_f0<'a>(panel: &Area<'a>, sample_rate_hz: u32, sound: &[f32]) -> Drawn<'a> {
     let (width, height) = panel.dim_in_pixel();
-    let hop = (f64::from(sample_rate_hz) * F0_HOP_SECONDS) as usize;
-    let mut tracker = F0Tracker::new(sample_rate_hz, hop, PATIENT_DECISION_MS);
-    let silence = vec![0.0; hop];
-    let look_ahead = tracker.look_ahead_hops();
-    let hops = sound.chunks_exact(hop).chain(std::iter::repeat_n(silence.as_slice(), look_ahead));
-    let pitches: Vec<_> = hops.filter_map(|hop| tracker.push(hop)).collect();
+    let f0_hz = melody::f0_hz(sample_rate_hz, sound);
     let seconds = sound.len() as f64 / f64::from(sample_rate_hz);
     let mut line: Vec<(i32, i32)> = Vec::new();
     let style = F0_COLOUR.stroke_width(2);
-    for (index, pitch) in pitches.iter().enumerate() {
-        if pitch.voiced {
-            let time = (index as f64 + 0.5) * F0_HOP_SECONDS;
+    for (index, f0) in f0_hz.iter().enumerate() {
+        if let Some(hz) = *f0 {
+            let time = (index as f64 + 0.5) * melody::HOP_SECONDS;
             let x = time / seconds * f64::from(width);
-            let y = row_of(f64::from(pitch.f0_hz), height);
-            line.push((x as i32, y as i32));
+            line.push((x as i32, row_of(hz, height) as i32));
         }
-        if !pitch.voiced || index + 1 == pitches.len() {
+        if f0.is_none() || index + 1 == f0_hz.len() {
             panel.draw(&PathElement::new(std::mem::take(&mut line), style))?;
         }
     }
