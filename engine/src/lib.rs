@@ -17,6 +17,7 @@
 //! a stage reads, a *bank* holds several *singers*, a *blend* is a convex combination of singer embeddings.
 #![warn(missing_docs)]
 
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod decode;
 #[cfg(test)]
 mod emulation;
@@ -24,14 +25,18 @@ mod emulation;
 pub mod files;
 #[cfg(feature = "judge")]
 pub mod judge;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod lanes;
 #[cfg(feature = "train")]
 pub mod model;
 #[cfg(any(feature = "judge", feature = "train"))]
 mod page;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod signal;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod stream;
 mod together;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub mod voice;

@@ -119,7 +119,7 @@ pub fn sung_phase(
     for ((f0_hz, voiced), (samples, phase)) in hops.zip(samples) {
         running.hop(f0_hz, voiced, phase);
         for (&phase, &sample) in phase.iter().zip(samples) {
-            let (sine, cosine) = (f64::from(phase) * turn).sin_cos();
+            let (sine, cosine) = libm::sincos(f64::from(phase) * turn);
             let gate = if voiced { f64::from(sample) } else { 0.0 };
             products.push((gate * cosine, -gate * sine));
         }
@@ -128,7 +128,7 @@ pub fn sung_phase(
     let smooth = box_mean(&box_mean(&products, (0.0125 * rate) as usize), (0.005 * rate) as usize);
     for (phase, (real, imaginary)) in phase.iter_mut().zip(smooth) {
         // Turned by the product's angle, the first harmonic is a cosine of the phase.
-        let angle = imaginary.atan2(real) / turn;
+        let angle = libm::atan2(imaginary, real) / turn;
         *phase = phase.wrapping_add(angle.round() as i64 as u32);
     }
     phase

@@ -168,7 +168,7 @@ struct LowPass {
 impl LowPass {
     /// With its corner at so many turns a sample.
     fn new(corner: f32) -> Self {
-        let warped = (PI * corner).tan();
+        let warped = libm::tanf(PI * corner);
         Self { gain: warped / (1.0 + warped), state: 0.0 }
     }
 

@@ -31,7 +31,7 @@ impl F0Map {
 
     /// The singer's F0 in Hz for a voiced hop of the take, which then counts among those that are known.
     pub fn map(&mut self, f0_hz: f32, singer: LogF0) -> f32 {
-        let log = f64::from(f0_hz).ln();
+        let log = libm::log(f64::from(f0_hz));
         let (mean, deviation) = (f64::from(singer.mean), f64::from(singer.deviation).max(0.01));
         if self.hops == 0.0 {
             self.hops = ASSUMED_HOPS;
@@ -43,7 +43,7 @@ impl F0Map {
         self.squares += log * log;
         let take_mean = self.sum / self.hops;
         let take_deviation = (self.squares / self.hops - take_mean * take_mean).max(1e-4).sqrt();
-        (mean + deviation / take_deviation * (log - take_mean)).exp() as f32
+        libm::exp(mean + deviation / take_deviation * (log - take_mean)) as f32
     }
 }
 

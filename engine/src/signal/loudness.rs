@@ -19,12 +19,12 @@ pub fn mean_square(samples: &[f32]) -> f32 {
 /// The loudness feature of a mean square: `(ln(mean_square + 1e-7) + 6) / 3`, held within -2.5 (-59 dB) and 2 (full
 /// scale).
 pub fn loudness(mean_square: f32) -> f32 {
-    (((mean_square + FLOOR).ln() + 6.0) / 3.0).clamp(LOUDNESS_FLOOR, LOUDNESS_CEILING)
+    ((libm::logf(mean_square + FLOOR) + 6.0) / 3.0).clamp(LOUDNESS_FLOOR, LOUDNESS_CEILING)
 }
 
 /// The amplitude that a loudness stands for: `g = exp((3 l - 6) / 2) / 2`, half the root mean square.
 pub fn level(loudness: f32) -> f32 {
-    0.5 * ((3.0 * loudness - 6.0) / 2.0).exp()
+    0.5 * libm::expf((3.0 * loudness - 6.0) / 2.0)
 }
 
 #[cfg(test)]

@@ -19,11 +19,11 @@ pub fn window_samples(sample_rate_hz: u32) -> usize {
 
 /// Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above.
 fn mel_of_hz(hz: f64) -> f64 {
-    if hz < 1_000.0 { hz * 3.0 / 200.0 } else { 15.0 + (hz / 1_000.0).ln() * 27.0 / 6.4f64.ln() }
+    if hz < 1_000.0 { hz * 3.0 / 200.0 } else { 15.0 + libm::log(hz / 1_000.0) * 27.0 / libm::log(6.4) }
 }
 
 fn hz_of_mel(mel: f64) -> f64 {
-    if mel < 15.0 { mel * 200.0 / 3.0 } else { 1_000.0 * ((mel - 15.0) * 6.4f64.ln() / 27.0).exp() }
+    if mel < 15.0 { mel * 200.0 / 3.0 } else { 1_000.0 * libm::exp((mel - 15.0) * libm::log(6.4) / 27.0) }
 }
 
 /// One triangular band: the first bin it touches and its weights from there.
@@ -68,7 +68,7 @@ impl MelBank {
         let (padded, spectrum, scratch) =
             (fft.make_input_vec(), fft.make_output_vec(), fft.make_scratch_vec());
         let window = (0..length)
-            .map(|i| (0.5 - 0.5 * (std::f64::consts::TAU * (i as f64 + 0.5) / length as f64).cos()) as f32)
+            .map(|i| (0.5 - 0.5 * libm::cos(std::f64::consts::TAU * (i as f64 + 0.5) / length as f64)) as f32)
             .collect();
 
         let top = TOP_HZ.min(0.475 * rate);
@@ -138,7 +138,7 @@ impl MelBank {
         let mut sum = 0.0f32;
         for (value, band) in frame.iter_mut().zip(&self.bands) {
             let energy = super::dot(&band.weights, &self.power[band.first..]);
-            *value = (energy + POWER_FLOOR).ln();
+            *value = libm::logf(energy + POWER_FLOOR);
             sum += *value;
         }
         let mean = sum / self.bands.len() as f32;
@@ -183,7 +183,7 @@ impl RunningMean {
     /// Takes the next frame of the take into account: `[mels]`, its mean square and whether it is voiced. Call it for
     /// every frame, so that the running maximum keeps time.
     pub fn update(&mut self, frame: &[f32], mean_square: f32, voiced: bool) {
-        let loudness = (mean_square + 1e-10).ln();
+        let loudness = libm::logf(mean_square + 1e-10);
         self.maximum = (self.maximum - self.decay).max(MAXIMUM_FLOOR).max(loudness);
         if !voiced || loudness <= self.maximum - LOUD_WITHIN {
             return;

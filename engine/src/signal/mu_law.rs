@@ -13,7 +13,7 @@ struct Tables {
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     let exact: [f64; MU_LAW_CODES] = std::array::from_fn(|code| {
         let v = (code as f64 + 0.5) / 128.0 - 1.0;
-        v.signum() * ((1.0 + MU).powf(v.abs()) - 1.0) / MU
+        v.signum() * (libm::pow(1.0 + MU, v.abs()) - 1.0) / MU
     });
     let width = |code: usize| match code {
         0 => exact[1] - exact[0],
@@ -22,7 +22,7 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     };
     Tables {
         values: std::array::from_fn(|code| exact[code] as f32),
-        log_widths: std::array::from_fn(|code| width(code).ln() as f32),
+        log_widths: std::array::from_fn(|code| libm::log(width(code)) as f32),
     }
 });
 
@@ -33,7 +33,7 @@ pub fn encode(y: f32) -> u8 {
         return 128;
     }
     let y = f64::from(y);
-    let companded = y.signum() * (MU * y.abs()).ln_1p() / (1.0 + MU).ln();
+    let companded = y.signum() * libm::log1p(MU * y.abs()) / libm::log(1.0 + MU);
     ((companded + 1.0) * 128.0).floor().clamp(0.0, 255.0) as u8
 }
 

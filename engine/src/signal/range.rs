@@ -22,7 +22,7 @@ impl Default for PitchRange {
 impl PitchRange {
     /// Counts a voiced hop.
     pub fn add(&mut self, f0_hz: f32) {
-        let bin = BINS_PER_OCTAVE * (f0_hz.clamp(MIN_F0_HZ, MAX_F0_HZ) / MIN_F0_HZ).log2();
+        let bin = BINS_PER_OCTAVE * libm::log2f(f0_hz.clamp(MIN_F0_HZ, MAX_F0_HZ) / MIN_F0_HZ);
         let bin = (bin as usize).min(BINS - 1);
         self.counts[bin] = self.counts[bin].saturating_add(1);
         self.voiced_hops = self.voiced_hops.saturating_add(1);
@@ -42,7 +42,7 @@ impl PitchRange {
             left -= left.min(*count);
             here
         })?;
-        Some(MIN_F0_HZ * ((bin as f32 + 0.5) / BINS_PER_OCTAVE).exp2())
+        Some(MIN_F0_HZ * libm::exp2f((bin as f32 + 0.5) / BINS_PER_OCTAVE))
     }
 }
 
@@ -50,12 +50,12 @@ impl PitchRange {
 /// other instruments nothing else keeps the key.
 pub fn octaves_between(take_f0_hz: f32, singer_f0_hz: f32) -> f32 {
     // Plus zero, since minus zero would be shown as such.
-    12.0 * (singer_f0_hz / take_f0_hz).log2().round() + 0.0
+    12.0 * libm::log2f(singer_f0_hz / take_f0_hz).round() + 0.0
 }
 
 /// The whole semitones that bring a take of one median F0 nearest to a singer of another: another key.
 pub fn semitones_between(take_f0_hz: f32, singer_f0_hz: f32) -> f32 {
-    (12.0 * (singer_f0_hz / take_f0_hz).log2()).round() + 0.0
+    (12.0 * libm::log2f(singer_f0_hz / take_f0_hz)).round() + 0.0
 }
 
 #[cfg(test)]

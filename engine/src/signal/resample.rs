@@ -187,7 +187,7 @@ fn kernel(fraction: f64, half: usize, from: u64, to: u64) -> Vec<f32> {
             // Distance in periods of the lower rate.
             let distance = (i as f64 - (half as f64 - 1.0) - fraction) * scale;
             let angle = std::f64::consts::TAU * CUTOFF * distance;
-            let sinc = if angle.abs() < 1e-9 { 1.0 } else { angle.sin() / angle };
+            let sinc = if angle.abs() < 1e-9 { 1.0 } else { libm::sin(angle) / angle };
             let inside = 1.0 - (distance / reach).powi(2);
             if inside < 0.0 { 0.0 } else { sinc * bessel_i0(KAISER_BETA * inside.sqrt()) }
         })

@@ -7,7 +7,7 @@ const FLOOR: f32 = 1e-12;
 pub fn shape_of(envelope: &[f32], shape: &mut [f32]) -> f32 {
     let mean = mean(envelope);
     for (shape, power) in shape.iter_mut().zip(envelope) {
-        *shape = (power / mean.max(f32::MIN_POSITIVE) + FLOOR).ln();
+        *shape = libm::logf(power / mean.max(f32::MIN_POSITIVE) + FLOOR);
     }
     mean
 }
@@ -15,7 +15,7 @@ pub fn shape_of(envelope: &[f32], shape: &mut [f32]) -> f32 {
 /// Writes the envelope that has this shape and whose powers have this mean.
 pub fn envelope_of(shape: &[f32], mean_power: f32, envelope: &mut [f32]) {
     for (power, shape) in envelope.iter_mut().zip(shape) {
-        *power = shape.clamp(-80.0, 80.0).exp();
+        *power = libm::expf(shape.clamp(-80.0, 80.0));
     }
     let scale = mean_power / mean(envelope).max(f32::MIN_POSITIVE);
     envelope.iter_mut().for_each(|power| *power *= scale);

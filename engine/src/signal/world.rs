@@ -61,7 +61,7 @@ fn held_lowest_f0(hz: f32) -> f64 {
 }
 
 fn power_of_two_above(samples: f64) -> usize {
-    2 << (samples + 1.0).log2() as u32
+    2 << libm::log2(samples + 1.0) as u32
 }
 
 /// The value within `low` and `high`; `low` where it is not a number, which `clamp` would let pass.

@@ -404,10 +404,10 @@ impl VoiceBank {
                 sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += share * value);
             }
             let last = self.card.singers.len() - 1;
-            log_f0 += share * self.card.singers[singer.min(last)].median_f0_hz.ln();
+            log_f0 += share * libm::logf(self.card.singers[singer.min(last)].median_f0_hz);
         }
         let mut card = self.card.clone();
-        card.singers = vec![Singer { name: "blend".into(), median_f0_hz: log_f0.exp() }];
+        card.singers = vec![Singer { name: "blend".into(), median_f0_hz: libm::expf(log_f0) }];
         let mut tensors = self.tensors.clone();
         tensors.insert(EMBEDDING.into(), embedding);
         if !timbre.is_empty() {

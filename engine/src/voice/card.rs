@@ -60,8 +60,9 @@ impl Card {
     /// the last counts as the last.
     pub fn blended_f0_hz(&self, singer: usize, second_singer: usize, blend: f32) -> f32 {
         let last = self.singers.len().saturating_sub(1);
-        let log = |singer: usize| self.singers.get(singer.min(last)).map_or(0.0, |s| s.median_f0_hz.log2());
-        (log(singer) + blend * (log(second_singer) - log(singer))).exp2()
+        let log =
+            |singer: usize| self.singers.get(singer.min(last)).map_or(0.0, |s| libm::log2f(s.median_f0_hz));
+        libm::exp2f(log(singer) + blend * (log(second_singer) - log(singer)))
     }
 }
 

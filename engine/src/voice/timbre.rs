@@ -11,7 +11,7 @@ const REGISTERS_PER_OCTAVE: f32 = 4.0;
 
 /// Where F0 lies among the registers, from 0 to `REGISTERS - 1`.
 pub(crate) fn register_of(f0_hz: f32) -> f32 {
-    let register = (f0_hz / FIRST_REGISTER_HZ).log2() * REGISTERS_PER_OCTAVE;
+    let register = libm::log2f(f0_hz / FIRST_REGISTER_HZ) * REGISTERS_PER_OCTAVE;
     // Not `clamp`: no number is the lowest.
     register.max(0.0).min((REGISTERS - 1) as f32)
 }

@@ -7,11 +7,11 @@ pub const HOP_SECONDS: f64 = 0.01;
 /// Two periods of the lowest voice.
 const FRAME_SECONDS: f64 = 0.04;
 /// Root mean square of a frame below which it is silence: -60 dB.
-const SILENCE: f64 = 1e-3;
+const SILENCE: f32 = 1e-3;
 /// How alike neighbouring periods must be, of 1.
-const CLARITY: f64 = 0.85;
+const CLARITY: f32 = 0.85;
 /// No voice is outside.
-const F0_HZ: std::ops::Range<f64> = 50.0..1500.0;
+const F0_HZ: std::ops::Range<f32> = 50.0..1500.0;
 
 /// F0 in Hz of every hop, none where nothing is voiced, by McLeod and Wyvill's method ("A smarter way to find pitch",
 /// ICMC 2005).
@@ -25,11 +25,11 @@ pub fn f0_hz(sample_rate_hz: u32, sound: &[f32]) -> Vec<Option<f64>> {
         // The frame lies about the middle of its hop.
         let start = (index * hop + hop / 2) as isize - (frame / 2) as isize;
         for (at, value) in (start..).zip(&mut framed) {
-            *value = usize::try_from(at).ok().and_then(|at| sound.get(at)).copied().map_or(0.0, f64::from);
+            *value = usize::try_from(at).ok().and_then(|at| sound.get(at)).copied().unwrap_or(0.0);
         }
-        let least_power = SILENCE * SILENCE * frame as f64;
+        let least_power = SILENCE * SILENCE * frame as f32;
         let pitch = detector.get_pitch(&framed, sample_rate_hz as usize, least_power, CLARITY)?;
-        F0_HZ.contains(&pitch.frequency).then_some(pitch.frequency)
+        F0_HZ.contains(&pitch.frequency).then_some(f64::from(pitch.frequency))
     };
     (0..hops).map(of_hop).collect()
 }

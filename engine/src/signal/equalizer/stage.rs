@@ -59,7 +59,7 @@ impl Stage {
             })
             .collect();
         Self {
-            keep: (-1.0 / memory_hops).exp(),
+            keep: libm::expf(-1.0 / memory_hops),
             cepstrum_of: folded_cepstrum(sample_rate_hz, centres_hz, taps),
             widths,
             heard: vec![0.0; bank.window_samples()],
@@ -131,10 +131,10 @@ impl Stage {
         }
         let (mut power_before, mut power_now) = (0.0f32, 0.0f32);
         for ((width, frame), gain) in self.widths.iter().zip(&self.frame).zip(&self.gains) {
-            power_before += width * frame.exp();
-            power_now += width * (frame + gain).exp();
+            power_before += width * libm::expf(*frame);
+            power_now += width * libm::expf(frame + gain);
         }
-        let more = (power_now / power_before).ln();
+        let more = libm::logf(power_now / power_before);
         self.gains.iter_mut().for_each(|gain| *gain -= more);
     }
 
@@ -146,7 +146,7 @@ impl Stage {
         let response = self.filter.next_response();
         let taps = response.len();
         // Newest tap last: `h[n]` stands at `taps - 1 - n`, so `h[n - 1]` to `h[0]` follow it.
-        response[taps - 1] = self.cepstrum[0].exp();
+        response[taps - 1] = libm::expf(self.cepstrum[0]);
         for n in 1..taps {
             let (rest, known) = response.split_at_mut(taps - n);
             rest[taps - 1 - n] = dot(&self.cepstrum[1..=n], known) / n as f32;
@@ -178,7 +178,7 @@ fn folded_cepstrum(sample_rate_hz: u32, centres_hz: &[f32], taps: usize) -> Vec<
         for (n, row) in cepstrum.iter_mut().enumerate() {
             let fold = if n == 0 { 1.0 } else { 2.0 * n as f64 };
             for (band, share) in ends {
-                row[band] += fold * measure * share * (angle * n as f64).cos();
+                row[band] += fold * measure * share * libm::cos(angle * n as f64);
             }
         }
     }

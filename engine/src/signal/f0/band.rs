@@ -32,9 +32,9 @@ impl Band {
                 let sinc = if i == 0 {
                     2.0 * cutoff
                 } else {
-                    (std::f64::consts::TAU * cutoff * t).sin() / (std::f64::consts::PI * t)
+                    libm::sin(std::f64::consts::TAU * cutoff * t) / (std::f64::consts::PI * t)
                 };
-                sinc * (0.5 + 0.5 * (std::f64::consts::PI * t / (half + 1) as f64).cos())
+                sinc * (0.5 + 0.5 * libm::cos(std::f64::consts::PI * t / (half + 1) as f64))
             })
             .collect();
         let sum: f64 = taps.iter().sum();
@@ -113,7 +113,7 @@ struct HighPass {
 
 impl HighPass {
     fn new(cutoff: f64) -> Self {
-        let k = (std::f64::consts::PI * cutoff).tan();
+        let k = libm::tan(std::f64::consts::PI * cutoff);
         let norm = 1.0 / (1.0 + std::f64::consts::SQRT_2 * k + k * k);
         Self {
             b0: norm,

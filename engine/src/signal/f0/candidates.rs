@@ -103,7 +103,7 @@ impl Correlator {
         let near = ((0.012_5 * self.rate_hz) as usize).min(self.half_span);
         let (low, high) = (self.half_span - near, self.half_span + near);
         let power = (self.squares[high] - self.squares[low]) / (high - low).max(1) as f64;
-        let level = (10.0 * (power + 1e-10).log10()) as f32;
+        let level = (10.0 * libm::log10(power + 1e-10)) as f32;
         self.maximum_db = (self.maximum_db - self.decay_db).max(MAXIMUM_FLOOR_DB).max(level);
         self.observed.level_db = level - self.maximum_db;
     }
@@ -162,7 +162,7 @@ impl Correlator {
             }
             let (period, height) = self.vertex(lag);
             let f0_hz = (self.rate_hz / period) as f32;
-            let strength = height - LOW_COST * (MAX_F0_HZ / f0_hz).log2();
+            let strength = height - LOW_COST * libm::log2f(MAX_F0_HZ / f0_hz);
             let found = &mut self.observed;
             let slot = if found.count < MAX_CANDIDATES {
                 found.count += 1;

@@ -73,7 +73,7 @@ impl Path {
             } else {
                 let candidate = observed.candidates[state - 1];
                 step.f0_hz[state] = candidate.f0_hz;
-                step.log2[state] = candidate.f0_hz.log2();
+                step.log2[state] = libm::log2f(candidate.f0_hz);
                 (1.0 - candidate.strength) + costs.voicing * (-evidence).max(0.0)
             };
             let mut best = f32::INFINITY;

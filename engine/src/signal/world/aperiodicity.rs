@@ -40,8 +40,8 @@ impl Aperiodicity {
         let length = 2 * (BAND_HZ * size as f64 / rate) as usize + 1;
         let nuttall = (0..length).map(|i| {
             let angle = std::f64::consts::TAU * i as f64 / (length - 1) as f64;
-            0.355_768 - 0.487_396 * angle.cos() + 0.144_232 * (2.0 * angle).cos()
-                - 0.012_604 * (3.0 * angle).cos()
+            0.355_768 - 0.487_396 * libm::cos(angle) + 0.144_232 * libm::cos(2.0 * angle)
+                - 0.012_604 * libm::cos(3.0 * angle)
         });
         let bins = vec![0.0; size / 2 + 1];
         Self {
@@ -91,7 +91,7 @@ impl Aperiodicity {
         for (band, code) in codes.iter_mut().enumerate() {
             let centre = BAND_HZ * (band + 1) as f64 * size as f64 / sound.rate_hz;
             let share = self.rough_share(centre as usize);
-            let db = 10.0 * share.log10() + (sound.f0_hz - 100.0) / 50.0;
+            let db = 10.0 * libm::log10(share) + (sound.f0_hz - 100.0) / 50.0;
             *code = held(db as f32, LEAST_DB, 0.0);
         }
     }
@@ -168,6 +168,6 @@ pub fn decode(sample_rate_hz: u32, voiced: bool, codes: &[f32], shares: &mut [f3
         let (high, width) =
             if band == bands { (0.0, nyquist - bands as f32 * spacing) } else { (codes[band], spacing) };
         let db = low + (high - low) * (hz - band as f32 * spacing) / width;
-        *share = 10.0f32.powf(held(db, LEAST_DB, 0.0) / 20.0);
+        *share = libm::powf(10.0, held(db, LEAST_DB, 0.0) / 20.0);
     }
 }

@@ -36,12 +36,12 @@ impl Envelope {
 
         let fft = &mut self.segment.fft;
         for (bin, power) in fft.bins.iter_mut().zip(&self.power) {
-            (bin.re, bin.im) = ((power.max(0.0) + POWER_FLOOR).ln(), 0.0);
+            (bin.re, bin.im) = (libm::log(power.max(0.0) + POWER_FLOOR), 0.0);
         }
         fft.inverse();
         for i in 1..=size / 2 {
             let angle = PI * i as f64 / sound.period_samples();
-            let sine = angle.sin();
+            let sine = libm::sin(angle);
             // 1 - 2 q + 2 q cos(2 angle), and the sinc of the moving average.
             let lifter = (1.0 - 4.0 * RECOVERY * sine * sine) * sine / angle;
             fft.time[i] *= lifter;
@@ -51,7 +51,7 @@ impl Envelope {
         }
         fft.forward();
         for (slot, bin) in envelope.iter_mut().zip(&fft.bins) {
-            *slot = (bin.re / size as f64).exp() as f32;
+            *slot = libm::exp(bin.re / size as f64) as f32;
         }
     }
 }

@@ -67,8 +67,8 @@ impl Fft<f32> {
         self.forward();
         let turn = TAU * early / size as f32;
         for (i, bin) in self.bins.iter_mut().enumerate() {
-            let amplitude = bin.re.exp();
-            let (sine, cosine) = (bin.im + turn * i as f32).sin_cos();
+            let amplitude = libm::expf(bin.re);
+            let (sine, cosine) = libm::sincosf(bin.im + turn * i as f32);
             *bin = Complex::new(amplitude * cosine, amplitude * sine);
         }
     }

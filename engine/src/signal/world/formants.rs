@@ -89,7 +89,7 @@ impl FormantShift {
         let moved = self.moves;
         self.moves = semitones != 0.0;
         if self.moves {
-            self.measure(f0_hz, voiced, (semitones / 12.0).exp2());
+            self.measure(f0_hz, voiced, libm::exp2f(semitones / 12.0));
         } else if moved {
             pass_all(self.filter.next_response());
         }
@@ -113,12 +113,12 @@ impl FormantShift {
         let floor = FLOOR * self.envelope.iter().fold(f32::MIN_POSITIVE, |most, power| most.max(*power));
         let (mut power_before, mut power_after) = (0.0, 0.0);
         for ((gain, heard), wanted) in self.fft.bins.iter_mut().zip(&self.envelope).zip(&self.stretched) {
-            let nepers = ((wanted + floor) / (heard + floor)).ln().clamp(-MOST_NEPERS, MOST_NEPERS);
+            let nepers = libm::logf((wanted + floor) / (heard + floor)).clamp(-MOST_NEPERS, MOST_NEPERS);
             power_before += heard + floor;
-            power_after += (heard + floor) * nepers.exp();
+            power_after += (heard + floor) * libm::expf(nepers);
             (gain.re, gain.im) = (0.5 * nepers, 0.0);
         }
-        let louder = 0.5 * (power_after / power_before).ln();
+        let louder = 0.5 * libm::logf(power_after / power_before);
         self.fft.bins.iter_mut().for_each(|gain| gain.re -= louder);
         self.fft.minimum_phase(0.0);
         self.fft.inverse();

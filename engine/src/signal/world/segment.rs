@@ -47,7 +47,7 @@ impl Segment {
         let length = 2 * half + 1;
         let weights = &mut self.weights[..length];
         for (i, weight) in weights.iter_mut().enumerate() {
-            let cosine = (step * (i as f64 - half as f64)).cos();
+            let cosine = libm::cos(step * (i as f64 - half as f64));
             *weight = match shape {
                 Shape::Hann => 0.5 + 0.5 * cosine,
                 // cos 2x = 2 cos² x - 1

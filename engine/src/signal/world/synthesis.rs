@@ -198,7 +198,7 @@ impl WorldSynthesizer {
             let power = mix(self.previous.envelope[bin], self.next.envelope[bin], position) * share;
             let ratio = corner / (bin as f32).max(LOWEST_BIN);
             let cut = if ratio > 0.1 { 1.0 + ratio.powi(4) } else { 1.0 };
-            *log = 0.5 * (power / cut).ln();
+            *log = 0.5 * libm::logf(power / cut);
         }
         self.minimum_phase(early);
         self.fft.inverse();
@@ -224,7 +224,7 @@ impl WorldSynthesizer {
                 let noise =
                     if voiced { mix(self.previous.noise[bin], self.next.noise[bin], position) } else { 1.0 };
                 let power = mix(self.previous.envelope[bin], self.next.envelope[bin], position);
-                *log = 0.5 * (power * noise * noise).ln();
+                *log = 0.5 * libm::logf(power * noise * noise);
             }
             self.draw_noise(end - start);
             self.minimum_phase(0.0);

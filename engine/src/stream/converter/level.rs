@@ -49,7 +49,7 @@ impl ToldLoudness {
 
 /// The mean square that a loudness stands for.
 pub(super) fn square_of(loudness: f32) -> f32 {
-    (3.0 * loudness - 6.0).exp()
+    libm::expf(3.0 * loudness - 6.0)
 }
 
 /// A gain that changes without a step.

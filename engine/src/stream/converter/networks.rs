@@ -148,7 +148,7 @@ impl Networks {
             self.decoder.set_weights(&self.weights[self.singing]);
         }
         self.settings = settings;
-        self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
+        self.pitch_factor = libm::exp2(f64::from(settings.transpose_semitones) / 12.0) as f32;
         let (first, second) = (settings.singer, settings.second_singer);
         self.bank.blended_embedding(first, second, settings.blend, &mut self.embedding);
         self.decoder.set_singer(&self.embedding);
@@ -273,7 +273,7 @@ impl Middle for Networks {
         let frame = frame_input(&self.features, &self.latents, self.pitch_factor);
         let features = self.features.oldest();
         // A loudness is two thirds of the logarithm of an amplitude.
-        let excess = (1.5 * (features.loudness - frame.loudness)).exp();
+        let excess = libm::expf(1.5 * (features.loudness - frame.loudness));
         let emphasised_square = mean_square(output);
         self.de_emphasis.process(output);
         let square = mean_square(output);

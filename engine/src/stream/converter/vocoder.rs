@@ -107,8 +107,8 @@ impl Vocoder {
 
     fn apply(&mut self, settings: Settings) {
         self.settings = settings;
-        self.pitch_factor = (f64::from(settings.transpose_semitones) / 12.0).exp2() as f32;
-        self.formant_ratio = (settings.formant_semitones / 12.0).exp2();
+        self.pitch_factor = libm::exp2(f64::from(settings.transpose_semitones) / 12.0) as f32;
+        self.formant_ratio = libm::exp2f(settings.formant_semitones / 12.0);
         self.synthesizer.set_seed(settings.seed);
         self.singing = if self.decoders.len() > 1 { settings.sole_singer() } else { 0 };
         let (first, second) = (settings.singer, settings.second_singer);

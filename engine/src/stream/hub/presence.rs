@@ -25,7 +25,7 @@ impl Presence {
         let weights = (0..=fade_samples)
             .map(|level| {
                 let angle = level as f64 / fade_samples as f64 * std::f64::consts::FRAC_PI_2;
-                (angle.sin() as f32, angle.cos() as f32)
+                (libm::sin(angle) as f32, libm::cos(angle) as f32)
             })
             .collect();
         let history = vec![0.0; fade_samples].into();
