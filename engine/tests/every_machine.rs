@@ -12,7 +12,7 @@ fn take() -> Vec<f32> {
     let (mut last, mut before) = (0.0_f32, 0.0_f32);
     (0..RATE_HZ * 7 / 10)
         .map(|i| {
-            // From 150 Hz on, two octaves a second.
+            // From 150 Hz on, 450 Hz higher each second.
             let step = (u64::from(150 * RATE_HZ + 450 * i) << 32) / u64::from(RATE_HZ) / u64::from(RATE_HZ);
             let (next, closes) = phase.overflowing_add(step as u32);
             phase = next;

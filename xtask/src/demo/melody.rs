@@ -1,4 +1,4 @@
-//! The melody of a sound, as a method hears it that the engine has no part in: the pictures are no witness for themselves.
+//! The melody of a sound by a method that is not the engine's: what the pictures show is a second opinion.
 
 use pitch_detection::detector::PitchDetector;
 use pitch_detection::detector::mcleod::McLeodDetector;
