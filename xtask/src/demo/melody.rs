@@ -1,7 +1,7 @@
 //! The melody of a sound by a method that is not the engine's: what the pictures show is a second opinion.
 
 use pitch_detection::detector::PitchDetector;
-use pitch_detection::detector::mcleod::McLeodDetector;
+use pitch_detection::detector::yin::YINDetector;
 
 pub const HOP_SECONDS: f64 = 0.01;
 /// Two periods of the lowest voice.
@@ -13,12 +13,12 @@ const CLARITY: f32 = 0.85;
 /// No voice is outside.
 const F0_HZ: std::ops::Range<f32> = 50.0..1500.0;
 
-/// F0 in Hz of every hop, none where nothing is voiced, by McLeod and Wyvill's method ("A smarter way to find pitch",
-/// ICMC 2005).
+/// F0 in Hz of every hop, none where nothing is voiced, by YIN (de Cheveigné and Kawahara, JASA 2002). The same crate's
+/// method of McLeod and Wyvill finds half of the low notes only, which moves the median.
 pub fn f0_hz(sample_rate_hz: u32, sound: &[f32]) -> Vec<Option<f64>> {
     let samples = |seconds: f64| (f64::from(sample_rate_hz) * seconds) as usize;
     let (hop, frame) = (samples(HOP_SECONDS).max(1), samples(FRAME_SECONDS).max(1));
-    let mut detector = McLeodDetector::new(frame, frame / 2);
+    let mut detector = YINDetector::new(frame, frame / 2);
     let mut framed = vec![0.0; frame];
     let hops = sound.len() / hop;
     let of_hop = |index: usize| {
