@@ -49,6 +49,7 @@ def arguments():
     parser.add_argument("--strangers", type=Path, help="folder of DIR/<singer>/*.wav of singers that the bank has not met")
     parser.add_argument("--takes-of-each", type=int, default=1, help="takes of each stranger")
     parser.add_argument("--transpose", default="octave", help="as of `falsetto convert`")
+    parser.add_argument("--seed", type=int, default=0, help="of the conversions: what two seeds differ by is chance")
     parser.add_argument("--english", action="store_true", help="the takes are in English: compare phones as well")
     parser.add_argument("--jobs", type=int, default=2, help="conversions at the same time")
     parser.add_argument("--out", type=Path, required=True, help=argparse.SUPPRESS)
@@ -155,6 +156,7 @@ def opinion(job):
     sung = options.out / take.parent.name / f"{take.stem}_as_{singer}.wav"
     sung.parent.mkdir(parents=True, exist_ok=True)
     command = [options.falsetto, "convert", take, "--singer", singer, "--transpose", options.transpose, "-o", sung]
+    command += ["--seed", str(options.seed)]
     falsetto(command + (["--voice", options.voice] if options.voice else []))
     before, scores_before, phones_before = opinion_of_take(take, options.english)
     after = sound.load(sung)
